@@ -1,0 +1,1 @@
+"""A file becomes an `Object`: ELF, BTF, CO-RE, relocation, linking."""

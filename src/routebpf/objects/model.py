@@ -1,0 +1,193 @@
+"""What an object file says, once read, relocated and linked: values, no behaviour beyond finding a program.
+
+Everything here is symbolic: an instruction names a map, a kfunc or a ksym by its index into the program's own tuples of names, so the
+same `Program` serves the embedded host and the kernel. The forms of `Program.instructions`, by `src` of the instruction:
+
+    lddw, BPF_PSEUDO_MAP_IDX (5)        imm = index into Program.maps
+    lddw, BPF_PSEUDO_MAP_IDX_VALUE (6)  imm = index into Program.maps, imm of the second slot = offset into the map's only value
+    lddw, BPF_PSEUDO_BTF_ID (3)         imm = index into Program.ksyms
+    lddw, BPF_PSEUDO_FUNC (4)           imm = callback - (this instruction + 1), in instructions
+    call, BPF_PSEUDO_CALL (1)           imm = callee - (this instruction + 1), in instructions
+    call, BPF_PSEUDO_KFUNC_CALL (2)     imm = index into Program.kfuncs
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from types import MappingProxyType
+from typing import TYPE_CHECKING
+
+from routebpf.errors import InputError
+
+if TYPE_CHECKING:
+    from routebpf.isa import Instruction
+    from routebpf.objects.btf import Btf
+
+
+class MapKind(StrEnum):
+    """Where a map definition came from."""
+
+    BTF = "btf"  # a variable of section .maps
+    LEGACY = "legacy"  # a struct of section maps
+    DATA = "data"  # section .data*, global variables
+    RODATA = "rodata"  # section .rodata*, constants: frozen once loaded
+    BSS = "bss"  # section .bss*, zeroed global variables
+    KCONFIG = "kconfig"  # externs of section .kconfig
+
+
+class ExternKind(StrEnum):
+    """What an `extern` of a program names."""
+
+    KFUNC = "kfunc"  # a kernel function, called or tested for existence
+    KSYM = "ksym"  # a kernel variable
+    KCONFIG = "kconfig"  # a kernel configuration value
+
+
+_EMPTY: Mapping[int, str] = MappingProxyType({})
+
+
+@dataclass(frozen=True, slots=True)
+class MapDefinition:
+    """A map as the object declares it; nothing is created yet.
+
+    Sizes in bytes. `type` and `flags` are the kernel's numbers (`enum bpf_map_type`, `BPF_F_*`). `max_entries` 0 is left as written
+    (a perf event array takes the number of CPUs). `section` and `offset` say where it stands in the file.
+    """
+
+    name: str
+    type: int
+    key_size: int
+    value_size: int
+    max_entries: int
+    flags: int = 0
+    numa_node: int = 0
+    pinning: int = 0  # 0 none, 1 by name (libbpf); iproute2's 1 object namespace, 2 global namespace
+    map_extra: int = 0
+    section: str = ""
+    offset: int = 0
+    kind: MapKind = MapKind.BTF
+    btf_key_type_id: int = 0
+    btf_value_type_id: int = 0
+    inner: MapDefinition | None = None
+    initial_slots: Mapping[int, str] = field(default=_EMPTY)  # slot: name of the map or program that it holds from the start
+    data: bytes | None = None  # the initial value of the single entry, for data kinds
+    read_only: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Extern:
+    """An `extern` the object refers to. `btf_type_id` is in the object's BTF; `typed` is false for `extern const void x __ksym`."""
+
+    name: str
+    kind: ExternKind
+    weak: bool
+    btf_type_id: int
+    typed: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Function:
+    """A function inside `Program.instructions`: `start` inclusive, `end` exclusive. `btf_type_id` 0 where the object has no BTF."""
+
+    name: str
+    start: int
+    end: int
+    btf_type_id: int
+    is_global: bool
+
+
+@dataclass(frozen=True, slots=True)
+class LineInfo:
+    """The C source of the instructions from `instruction` up to the next record. `column` counts from 1, as the compiler's messages."""
+
+    instruction: int
+    file: str
+    line: int
+    column: int
+    text: str
+    file_offset: int = 0  # of `file` and `text` in the BTF string section, as bpf(2) wants them
+    text_offset: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Poison:
+    """An instruction that must not be reached, and why: what it refers to is not there (a field, a type, a weak kfunc)."""
+
+    instruction: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    """One program with every function it uses linked in after it, each exactly once.
+
+    `program_type` is "LWT_IN", "LWT_OUT" or "LWT_XMIT". `instructions[i]` is instruction i of the kernel: an lddw takes two.
+    """
+
+    name: str
+    section: str
+    program_type: str
+    instructions: tuple[Instruction, ...]
+    functions: tuple[Function, ...]
+    lines: tuple[LineInfo, ...] = ()
+    maps: tuple[str, ...] = ()
+    kfuncs: tuple[str, ...] = ()
+    ksyms: tuple[str, ...] = ()
+    poisons: tuple[Poison, ...] = ()
+
+    def line_at(self, instruction: int) -> LineInfo | None:
+        """The source line that `instruction` belongs to, or None if the object does not say."""
+        found = None
+        function = self.function_at(instruction)
+        for line in self.lines:
+            if line.instruction > instruction:
+                break
+            found = line
+        if found is None or function is None or found.instruction < function.start:
+            return None
+        return found
+
+    def function_at(self, instruction: int) -> Function | None:
+        """The function that `instruction` belongs to, or None if it is outside the program."""
+        for function in self.functions:
+            if function.start <= instruction < function.end:
+                return function
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class Object:
+    """A compiled BPF ELF file. `maps` keeps the file's order. `sections` are the executable ones, with the functions in each."""
+
+    path: str
+    license: str
+    version: int
+    programs: Mapping[str, Program]
+    maps: Mapping[str, MapDefinition]
+    btf: Btf | None
+    externs: Mapping[str, Extern]
+    sections: Mapping[str, tuple[str, ...]]
+
+    def program(self, selector: str | None = None) -> Program:
+        """The program that `selector` names: a function, or a section that holds one program. None takes the only one.
+
+        Raises InputError that lists what there is to choose from.
+        """
+        if selector is None:
+            if len(self.programs) == 1:
+                return next(iter(self.programs.values()))
+            raise InputError(f"{self.path}: it holds {len(self.programs)} programs; choose one: {self._choices()}")
+        if selector in self.programs:
+            return self.programs[selector]
+        inside = [program for program in self.programs.values() if program.section == selector]
+        if len(inside) == 1:
+            return inside[0]
+        if inside:
+            names = ", ".join(program.name for program in inside)
+            raise InputError(f"{self.path}: section {selector} holds {len(inside)} programs; choose one by function: {names}")
+        raise InputError(f"{self.path}: no section or function named {selector}; it has {self._choices()}")
+
+    def _choices(self) -> str:
+        return ", ".join(f"{p.name} (section {p.section}, {p.program_type})" for p in self.programs.values())
