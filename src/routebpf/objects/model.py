@@ -1,10 +1,10 @@
 """What an object file says, once read, relocated and linked: values, no behaviour beyond finding a program.
 
-Everything here is symbolic: an instruction names a map, a kfunc or a ksym by its index into the program's own tuples of names, so the
-same `Program` serves the embedded host and the kernel. The forms of `Program.instructions`, by `src` of the instruction:
+Everything here is symbolic: an instruction names a map, a kfunc or a ksym by its index into the program's own tuples
+of names, so the same `Program` serves the embedded host and the kernel. The forms, by `src` of the instruction:
 
     lddw, BPF_PSEUDO_MAP_IDX (5)        imm = index into Program.maps
-    lddw, BPF_PSEUDO_MAP_IDX_VALUE (6)  imm = index into Program.maps, imm of the second slot = offset into the map's only value
+    lddw, BPF_PSEUDO_MAP_IDX_VALUE (6)  the same, and imm of the second slot = offset into the map's only value
     lddw, BPF_PSEUDO_BTF_ID (3)         imm = index into Program.ksyms
     lddw, BPF_PSEUDO_FUNC (4)           imm = callback - (this instruction + 1), in instructions
     call, BPF_PSEUDO_CALL (1)           imm = callee - (this instruction + 1), in instructions
@@ -52,8 +52,9 @@ _EMPTY: Mapping[int, str] = MappingProxyType({})
 class MapDefinition:
     """A map as the object declares it; nothing is created yet.
 
-    Sizes in bytes. `type` and `flags` are the kernel's numbers (`enum bpf_map_type`, `BPF_F_*`). `max_entries` 0 is left as written
-    (a perf event array takes the number of CPUs). `section` and `offset` say where it stands in the file.
+    Sizes in bytes. `type` and `flags` are the kernel's numbers (`enum bpf_map_type`, `BPF_F_*`). `max_entries` 0 is
+    left as written (a perf event array takes the number of CPUs). `section` and `offset` say where it stands in the
+    file. `initial_slots` says which map or program, by name, a slot holds from the start.
     """
 
     name: str
@@ -71,14 +72,14 @@ class MapDefinition:
     btf_key_type_id: int = 0
     btf_value_type_id: int = 0
     inner: MapDefinition | None = None
-    initial_slots: Mapping[int, str] = field(default=_EMPTY)  # slot: name of the map or program that it holds from the start
+    initial_slots: Mapping[int, str] = field(default=_EMPTY)
     data: bytes | None = None  # the initial value of the single entry, for data kinds
     read_only: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Extern:
-    """An `extern` the object refers to. `btf_type_id` is in the object's BTF; `typed` is false for `extern const void x __ksym`."""
+    """An `extern` the object refers to. `typed` is false for `extern const void x __ksym`."""
 
     name: str
     kind: ExternKind
@@ -89,7 +90,7 @@ class Extern:
 
 @dataclass(frozen=True, slots=True)
 class Function:
-    """A function inside `Program.instructions`: `start` inclusive, `end` exclusive. `btf_type_id` 0 where the object has no BTF."""
+    """A function in `Program.instructions`: `start` inclusive, `end` exclusive. `btf_type_id` 0: no BTF."""
 
     name: str
     start: int
@@ -100,7 +101,7 @@ class Function:
 
 @dataclass(frozen=True, slots=True)
 class LineInfo:
-    """The C source of the instructions from `instruction` up to the next record. `column` counts from 1, as the compiler's messages."""
+    """The C source of the instructions from `instruction` up to the next record. `column` counts from 1."""
 
     instruction: int
     file: str
@@ -113,7 +114,7 @@ class LineInfo:
 
 @dataclass(frozen=True, slots=True)
 class Poison:
-    """An instruction that must not be reached, and why: what it refers to is not there (a field, a type, a weak kfunc)."""
+    """An instruction that must not be reached, because what it refers to is not there (a field, a weak kfunc)."""
 
     instruction: int
     reason: str
@@ -123,7 +124,8 @@ class Poison:
 class Program:
     """One program with every function it uses linked in after it, each exactly once.
 
-    `program_type` is "LWT_IN", "LWT_OUT" or "LWT_XMIT". `instructions[i]` is instruction i of the kernel: an lddw takes two.
+    `program_type` is "LWT_IN", "LWT_OUT" or "LWT_XMIT". `instructions[i]` is the kernel's instruction i: an lddw takes
+    two.
     """
 
     name: str
@@ -159,7 +161,7 @@ class Program:
 
 @dataclass(frozen=True, slots=True)
 class Object:
-    """A compiled BPF ELF file. `maps` keeps the file's order. `sections` are the executable ones, with the functions in each."""
+    """A compiled BPF ELF file. `maps` keeps the file's order. `sections`: the executable ones, with their functions."""
 
     path: str
     license: str
@@ -186,7 +188,7 @@ class Object:
             return inside[0]
         if inside:
             names = ", ".join(program.name for program in inside)
-            raise InputError(f"{self.path}: section {selector} holds {len(inside)} programs; choose one by function: {names}")
+            raise InputError(f"{self.path}: section {selector} holds {len(inside)} programs; choose one of {names}")
         raise InputError(f"{self.path}: no section or function named {selector}; it has {self._choices()}")
 
     def _choices(self) -> str:
