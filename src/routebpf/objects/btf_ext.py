@@ -1,6 +1,6 @@
 """Reading .BTF.ext: which function, source line and CO-RE relocation belongs to which instruction.
 
-Kernel: Documentation/bpf/btf.rst, ".BTF.ext section". Instruction offsets are turned into instruction indices of the section.
+Kernel: Documentation/bpf/btf.rst, ".BTF.ext section". Instruction offsets are turned into instruction indices.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class LineRecord(NamedTuple):
 
 
 class CoreRelocation(NamedTuple):
-    """`instruction` depends on `access` (string, such as "0:1:2") into the local type `type_id`; `kind` is BPF_CORE_*."""
+    """`instruction` depends on `access` (such as "0:1:2") into the local type `type_id`; `kind` is BPF_CORE_*."""
 
     instruction: int
     type_id: int
@@ -88,10 +88,8 @@ def read_btf_ext(data: bytes, btf: Btf, where: str) -> BtfExt:
     )
 
 
-def _records(
-    data: bytes, record: struct.Struct, btf: Btf, what: str
-) -> Iterator[tuple[str, tuple[int, ...]]]:
-    """Records of one kind, each with the name of its section. Longer records than ours are newer: their rest is skipped."""
+def _records(data: bytes, record: struct.Struct, btf: Btf, what: str) -> Iterator[tuple[str, tuple[int, ...]]]:
+    """Records of one kind, each with the name of its section. The rest of longer, newer records is skipped."""
     if not data:
         return
     if len(data) < 4:

@@ -167,6 +167,19 @@ class DeclTag(NamedTuple):
 
 
 BtfType = (
-    Void | Int | Float | Ptr | Array | Composite | Enum | Fwd | Typedef | Qualifier | Func | FuncProto | Var | Datasec
+    Void
+    | Int
+    | Float
+    | Ptr
+    | Array
+    | Composite
+    | Enum
+    | Fwd
+    | Typedef
+    | Qualifier
+    | Func
+    | FuncProto
+    | Var
+    | Datasec
     | DeclTag
 )

@@ -16,7 +16,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from routebpf.errors import InputError
@@ -45,9 +44,6 @@ class ExternKind(StrEnum):
     KCONFIG = "kconfig"  # a kernel configuration value
 
 
-_EMPTY: Mapping[int, str] = MappingProxyType({})
-
-
 @dataclass(frozen=True, slots=True)
 class MapDefinition:
     """A map as the object declares it; nothing is created yet.
@@ -72,7 +68,7 @@ class MapDefinition:
     btf_key_type_id: int = 0
     btf_value_type_id: int = 0
     inner: MapDefinition | None = None
-    initial_slots: Mapping[int, str] = field(default=_EMPTY)
+    initial_slots: Mapping[int, str] = field(default_factory=dict)
     data: bytes | None = None  # the initial value of the single entry, for data kinds
     read_only: bool = False
 
