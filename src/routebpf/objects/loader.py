@@ -11,6 +11,7 @@ from routebpf.errors import InputError
 from routebpf.objects.btf import Btf
 from routebpf.objects.btf_ext import BtfExt, read_btf_ext
 from routebpf.objects.code import CodeSection, choose_programs, read_code
+from routebpf.objects.core_reloc import apply_core_relocations
 from routebpf.objects.elf import Elf, read_elf
 from routebpf.objects.externs import find_externs, is_in_kernel, kconfig_map
 from routebpf.objects.global_data import data_maps, place_variables
@@ -42,6 +43,7 @@ def load_object(
     btf, ext = _read_btf(elf)
     code = read_code(elf, ext)
     chosen = choose_programs(elf, code, program_type)
+    poisons = apply_core_relocations(code, ext, btf, target_btf or btf, path) if btf and ext else {}
     definitions, program_arrays = _map_definitions(elf, btf, code)
     globals_by_section = data_maps(elf, btf)
     externs = find_externs(elf, btf)
@@ -59,7 +61,7 @@ def load_object(
         kconfig=kconfig,
         externs=externs,
         is_present=_presence(target_btf),
-        poisons={},
+        poisons=poisons,
     )
     programs = {main.name: link_program(main, kind, symbols, ext, btf) for main, kind in chosen}
     definitions = _fill_tail_calls(definitions, program_arrays, programs)
