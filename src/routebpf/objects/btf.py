@@ -5,10 +5,10 @@ Opening only finds where each type starts (0.1 s for the 150,000 of a kernel); a
 
 from __future__ import annotations
 
+import os
 import struct
 from array import array
 from collections.abc import Iterator
-from pathlib import Path
 
 from routebpf.errors import InputError
 from routebpf.objects.btf_types import (
@@ -308,10 +308,11 @@ def _read_int(name: str, size: int, encoding: int) -> Int:
     )
 
 
-def read_btf_file(path: str | Path) -> Btf:
+def read_btf_file(path: str | os.PathLike[str]) -> Btf:
     """BTF from a file that is nothing else, such as /sys/kernel/btf/vmlinux, or from section .BTF of an ELF file."""
     try:
-        data = Path(path).read_bytes()
+        with open(path, "rb") as file:
+            data = file.read()
     except OSError as error:
         raise InputError(f"cannot read BTF from {path}: {error.strerror}") from error
     if data[:4] == b"\x7fELF":

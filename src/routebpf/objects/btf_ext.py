@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import NamedTuple
 
 from routebpf.errors import InputError
@@ -44,8 +43,7 @@ class CoreRelocation(NamedTuple):
     kind: int
 
 
-@dataclass(frozen=True, slots=True)
-class BtfExt:
+class BtfExt(NamedTuple):
     """Records by the name of the section whose instructions they are about."""
 
     functions: dict[str, tuple[FuncInfo, ...]]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -34,8 +33,7 @@ class Slot(NamedTuple):
     imm: int
 
 
-@dataclass(frozen=True, slots=True)
-class FunctionCode:
+class FunctionCode(NamedTuple):
     """A function of the file: instructions `start` to `end` (exclusive) of section number `section`."""
 
     name: str
@@ -46,8 +44,7 @@ class FunctionCode:
     btf_type_id: int
 
 
-@dataclass(frozen=True, slots=True)
-class CodeSection:
+class CodeSection(NamedTuple):
     """A section of instructions; `functions` by the instruction each starts at; `relocations` by instruction."""
 
     section: Section

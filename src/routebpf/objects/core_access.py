@@ -6,7 +6,6 @@ through, and a name's "essential" part ends before `___`.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import NamedTuple
 
 from routebpf.errors import InputError
@@ -25,8 +24,7 @@ class Step(NamedTuple):
     name: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class Access:
+class Access(NamedTuple):
     """A path from type `root` to a field: what it means (`steps`) and where it ends, in bits from the root's start."""
 
     btf: Btf

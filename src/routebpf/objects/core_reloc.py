@@ -7,8 +7,8 @@ that no kernel has, which only matters if it can be reached.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from enum import IntEnum
+from typing import NamedTuple
 
 from routebpf.errors import InputError
 from routebpf.objects.btf import Btf
@@ -47,8 +47,7 @@ _TYPE_KINDS = (CoreKind.TYPE_ID_TARGET, CoreKind.TYPE_EXISTS, CoreKind.TYPE_SIZE
 _ZERO_IF_MISSING = (CoreKind.FIELD_EXISTS, CoreKind.ENUMVAL_EXISTS, *_TYPE_KINDS)
 
 
-@dataclass(frozen=True, slots=True)
-class _Value:
+class _Value(NamedTuple):
     """What one side says: the number, and for a field that is loaded or stored its size and type.
 
     `is_certain` is false for what compilers and loaders may see differently (bitfields, type ids).
@@ -60,8 +59,7 @@ class _Value:
     is_certain: bool = True
 
 
-@dataclass(frozen=True, slots=True)
-class _Decision:
+class _Decision(NamedTuple):
     """The number the compiler wrote, if that is certain, and the target's. `missing` says what the target lacks."""
 
     before: _Value | None
@@ -69,8 +67,7 @@ class _Decision:
     missing: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class _Match:
+class _Match(NamedTuple):
     """A target type that has what is asked for; `access` for a field, `enumerator` for the index of an enum's value."""
 
     type_id: int

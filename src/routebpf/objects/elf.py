@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass
 from io import BytesIO
 from typing import Any, NamedTuple
 
@@ -67,8 +66,7 @@ class Relocation(NamedTuple):
     symbol: Symbol
 
 
-@dataclass(frozen=True, slots=True)
-class Elf:
+class Elf(NamedTuple):
     """A relocatable little-endian BPF ELF file. `relocations`: by number of the section that they change, in order."""
 
     path: str

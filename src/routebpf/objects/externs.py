@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from routebpf.errors import InputError
 from routebpf.objects.btf import Btf
@@ -17,8 +17,7 @@ _ABILITIES = {"LINUX_HAS_BPF_COOKIE": 1, "LINUX_HAS_SYSCALL_WRAPPER": 1}
 _TRISTATE = "libbpf_tristate"
 
 
-@dataclass(frozen=True, slots=True)
-class Kconfig:
+class Kconfig(NamedTuple):
     """The map that holds the configuration values, and each value's offset in it by its name."""
 
     definition: MapDefinition

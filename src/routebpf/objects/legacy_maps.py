@@ -9,7 +9,8 @@ from __future__ import annotations
 import re
 import struct
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from typing import NamedTuple
 
 from routebpf.errors import InputError
 from routebpf.objects.btf import Btf
@@ -25,8 +26,7 @@ _NO_INDEX = 0xFFFFFFFF
 _TAIL_CALL_SECTION = re.compile(r"(0x[0-9a-fA-F]+|\d+)/(0x[0-9a-fA-F]+|\d+)")
 
 
-@dataclass(frozen=True, slots=True)
-class _Record:
+class _Record(NamedTuple):
     name: str
     offset: int
     fields: Mapping[str, int]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from routebpf.errors import InputError
 from routebpf.objects.btf import Btf
@@ -34,8 +35,7 @@ PSEUDO_MAP_IDX_VALUE = 6
 POISON_KFUNC_CALL = 2_002_000_000
 
 
-@dataclass(frozen=True, slots=True)
-class Symbols:
+class Symbols(NamedTuple):
     """Everything that code can refer to. Places are (section number, byte offset)."""
 
     elf: Elf

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import struct
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from pathlib import Path
 
 from routebpf.errors import InputError
 from routebpf.objects.btf import Btf
@@ -25,7 +25,7 @@ KERNEL_VERSION = (6, 18, 0)
 
 
 def load_object(
-    source: str | Path | bytes,
+    source: str | os.PathLike[str] | bytes,
     *,
     program_type: str | None = None,
     target_btf: Btf | None = None,
@@ -78,11 +78,12 @@ def load_object(
     )
 
 
-def _read(source: str | Path | bytes) -> tuple[bytes, str]:
+def _read(source: str | os.PathLike[str] | bytes) -> tuple[bytes, str]:
     if isinstance(source, bytes):
         return source, "object"
     try:
-        return Path(source).read_bytes(), str(source)
+        with open(source, "rb") as file:
+            return file.read(), os.fspath(source)
     except OSError as error:
         raise InputError(f"cannot read object {source}: {error.strerror}") from error
 
