@@ -171,9 +171,7 @@ def test_type_tags_and_64_bit_enums(compiler):
         enum wide w; enum negative n; struct tagged t;
         """)
     )
-    assert one(btf, "wide", Kind.ENUM64) == Enum(
-        Kind.ENUM64, "wide", 8, False, (("SMALL", 1), ("BIG", 0x123456789ABC))
-    )
+    assert one(btf, "wide", Kind.ENUM64) == Enum(Kind.ENUM64, "wide", 8, False, (("SMALL", 1), ("BIG", 0x123456789ABC)))
     assert one(btf, "negative", Kind.ENUM64).values == (("MINUS", -5000000000),)
     assert one(btf, "user", Kind.TYPE_TAG).kind is Kind.TYPE_TAG
 

@@ -77,7 +77,9 @@ def var(btf, name):
 
 
 def some_stats() -> Stats:
-    stats = Stats(packets=2**63 + 5, delta=-7, seen=True, name=b"eth0", last=128, rate=0.5, mean=math.pi, pointer=0x1234)
+    stats = Stats(
+        packets=2**63 + 5, delta=-7, seen=True, name=b"eth0", last=128, rate=0.5, mean=math.pi, pointer=0x1234
+    )
     stats.mac[:] = bytes.fromhex("020000000001")
     stats.flow = Flow(int.from_bytes(bytes([10, 0, 0, 1]), "little"), 0, 1024, 25, 6)
     stats.low, stats.high = 1, 65535
@@ -113,7 +115,11 @@ def test_a_dict_becomes_the_bytes_that_c_sees(btf):
 
 
 @given(
-    st.integers(0, 15), st.integers(0, 15), st.integers(-32, 31), st.integers(0, 2**50 - 1), st.sampled_from([0, 2, 128])
+    st.integers(0, 15),
+    st.integers(0, 15),
+    st.integers(-32, 31),
+    st.integers(0, 2**50 - 1),
+    st.sampled_from([0, 2, 128]),
 )
 def test_bitfields_are_where_the_compiler_puts_them(btf, version, ihl, balance, big, verdict):
     # Little-endian C packs from the lowest bit on; each of these still fits its own type's unit.

@@ -91,6 +91,6 @@ def test_without_btf_the_data_is_still_there(any_compiler):
 def test_a_common_symbol_says_how_to_compile(any_compiler):
     if any_compiler.name != "clang":
         pytest.skip("needs -fcommon")
-    path = any_compiler.compile("int common; SEC(\"lwt_xmit\") int f(void *c) { return common; }", "-O2", "-fcommon")
+    path = any_compiler.compile('int common; SEC("lwt_xmit") int f(void *c) { return common; }', "-O2", "-fcommon")
     with pytest.raises(InputError, match="-fno-common"):
         load_object(path)

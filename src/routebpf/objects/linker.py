@@ -231,11 +231,14 @@ def _function_at(symbols: Symbols, section: int, instruction: int, where: str) -
 
 
 def _lines(link: _Link, symbols: Symbols, ext: BtfExt, btf: Btf) -> list[LineInfo]:
+    """The line records of every function. Line 0 is code of the compiler's own: it stays with the line before it."""
     lines: list[LineInfo] = []
     for function, start in link.placed.items():
         shift = start - function.start
         for record in ext.lines.get(symbols.code[function.section].section.name, ()):
-            if function.start <= record.instruction < function.end:
+            if function.start <= record.instruction < function.end and (
+                record.line or record.instruction == function.start
+            ):
                 lines.append(
                     LineInfo(
                         instruction=record.instruction + shift,

@@ -22,6 +22,7 @@ from routebpf.objects.model import Extern, ExternKind, MapDefinition, Object, Pr
 
 # What LINUX_KERNEL_VERSION is where nobody says: the kernel that the embedded host is held against.
 KERNEL_VERSION = (6, 18, 0)
+LAST_MAP_TYPE = 33  # BPF_MAP_TYPE_ARENA
 
 
 def load_object(
@@ -66,6 +67,8 @@ def load_object(
     programs = {main.name: link_program(main, kind, symbols, ext, btf) for main, kind in chosen}
     definitions = _fill_tail_calls(definitions, program_arrays, programs)
     maps = [*definitions, *globals_by_section.values(), *([kconfig.definition] if kconfig else [])]
+    for one in maps:
+        _require_known_type(one, path)
     return Object(
         path=path,
         license=_license(elf),
@@ -108,6 +111,15 @@ def _map_definitions(
     definitions = fill_slots(read_map_definitions(elf, btf), elf, btf, function_at)
     legacy, program_arrays = read_legacy_maps(elf, btf)
     return definitions + legacy, program_arrays
+
+
+def _require_known_type(definition: MapDefinition, path: str) -> None:
+    for one in (definition, definition.inner):
+        if one is not None and not 1 <= one.type <= LAST_MAP_TYPE:
+            raise InputError(
+                f"{path}: section {definition.section}: map {one.name}: map type {one.type} is not known;"
+                f" the last one is {LAST_MAP_TYPE}"
+            )
 
 
 def _fill_tail_calls(

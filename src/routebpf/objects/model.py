@@ -169,13 +169,16 @@ class Object:
     sections: Mapping[str, tuple[str, ...]]
 
     def program(self, selector: str | None = None) -> Program:
-        """The program that `selector` names: a function, or a section that holds one program. None takes the only one.
+        """The program that `selector` names: a function, or a section that holds one program.
 
-        Raises InputError that lists what there is to choose from.
+        None takes the only one, those aside that a program array holds. Raises InputError that lists what there is to
+        choose from.
         """
         if selector is None:
-            if len(self.programs) == 1:
-                return next(iter(self.programs.values()))
+            held = {name for one in self.maps.values() for name in one.initial_slots.values()}
+            entries = [program for program in self.programs.values() if program.name not in held]
+            if len(entries) == 1:
+                return entries[0]
             raise InputError(f"{self.path}: it holds {len(self.programs)} programs; choose one: {self._choices()}")
         if selector in self.programs:
             return self.programs[selector]
