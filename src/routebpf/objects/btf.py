@@ -66,12 +66,11 @@ class Btf:
         self.where = where
         self.base = base
         self._first_id = len(base) if base else 1
-        self._first_string: int = base._end_of_strings if base else 0
+        self._first_string: int = base.end_of_strings if base else 0
         self._types_at, self._types, self._strings = self._split_blob()
         self._starts = array("I")
         self._names = array("I")
         self._index()
-        self._end_of_strings: int = self._first_string + len(self._strings)
         self._known: dict[int, BtfType] = {}
         self._ids_by_name_offset: dict[int, list[int]] | None = None
 
@@ -151,6 +150,19 @@ class Btf:
     def position(self, type_id: int) -> int:
         """The byte of `data` at which a type starts."""
         return self._types_at + self._start(type_id)
+
+    def extended(self, data: bytes, types: bytes, strings: bytes) -> bytes:
+        """`data`, a patched copy of this blob, with more types and strings after its own."""
+        magic, version, flags, *_ = _HEADER.unpack_from(data)
+        all_types = data[self._types_at : self._types_at + len(self._types)] + types
+        all_strings = self._strings + strings
+        header = _HEADER.pack(magic, version, flags, _HEADER.size, 0, len(all_types), len(all_types), len(all_strings))
+        return header + all_types + all_strings
+
+    @property
+    def end_of_strings(self) -> int:
+        """The offset that a string added after all others has."""
+        return self._first_string + len(self._strings)
 
     def kind(self, type_id: int) -> Kind:
         """The kind of a type, without reading the rest of it."""

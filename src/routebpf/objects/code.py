@@ -41,6 +41,7 @@ class FunctionCode(NamedTuple):
     start: int
     end: int
     is_global: bool
+    is_hidden: bool
     btf_type_id: int
 
 
@@ -99,7 +100,8 @@ def _functions(
         name = found.name if found else labels.get(start, f"{section.name}+{start}" if start else section.name)
         end = start + found.size // 8 if found and found.size else following
         is_global = found.binding != STB_LOCAL if found else start == 0
-        functions[start] = FunctionCode(name, section.number, start, end, is_global, types.get(start, 0))
+        is_hidden = found is not None and found.is_hidden
+        functions[start] = FunctionCode(name, section.number, start, end, is_global, is_hidden, types.get(start, 0))
     return functions
 
 

@@ -22,6 +22,7 @@ R_BPF_64_32 = 10  # the imm of a call
 
 STT_OBJECT, STT_FUNC, STT_SECTION = 1, 2, 3
 STB_LOCAL, STB_GLOBAL, STB_WEAK = 0, 1, 2
+STV_INTERNAL, STV_HIDDEN = 1, 2
 SHN_UNDEF = 0
 SHN_LORESERVE = 0xFF00
 SHF_EXECINSTR = 4
@@ -56,6 +57,7 @@ class Symbol(NamedTuple):
     type: int
     binding: int
     section: int
+    is_hidden: bool
 
 
 class Relocation(NamedTuple):
@@ -194,13 +196,14 @@ def _symbols(sections: tuple[Section, ...], path: str) -> tuple[Symbol, ...]:
     _require_whole_records(table, _SYMBOL.size, path)
     strings = sections[table.link].data
     symbols: list[Symbol] = []
-    for name, info, _other, section, value, size in _SYMBOL.iter_unpack(table.data):
+    for name, info, other, section, value, size in _SYMBOL.iter_unpack(table.data):
         if SHN_UNDEF < section < SHN_LORESERVE and section >= len(sections):
             raise InputError(f"{path}: symbol {len(symbols)} is in section {section} of {len(sections)}")
         text = _string(strings, name, f"{path}: name of symbol {len(symbols)}")
         if info & 15 == STT_SECTION and not text and section < len(sections):
             text = sections[section].name
-        symbols.append(Symbol(text, value, size, info & 15, info >> 4, section))
+        is_hidden = other & 3 in (STV_INTERNAL, STV_HIDDEN)
+        symbols.append(Symbol(text, value, size, info & 15, info >> 4, section, is_hidden))
     return tuple(symbols)
 
 

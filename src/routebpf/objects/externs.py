@@ -34,8 +34,8 @@ def find_externs(elf: Elf, btf: Btf | None) -> dict[str, Extern]:
         datasec = find_datasec(btf, section)
         for variable in datasec[1].variables if datasec else ():
             found = btf.type(variable.type_id)
-            if not isinstance(found, Var | Func):
-                raise InputError(f"{btf.where}: DATASEC {section} holds type {variable.type_id}, not a VAR or FUNC")
+            if not isinstance(found, Var) and (kind is ExternKind.KCONFIG or not isinstance(found, Func)):
+                raise InputError(f"{btf.where}: DATASEC {section} holds type {variable.type_id}, which is no extern")
             externs[found.name] = Extern(
                 name=found.name,
                 kind=ExternKind.KFUNC if isinstance(found, Func) else kind,

@@ -1,13 +1,11 @@
-"""Global variables: the sections that hold them, as maps of one entry, and where BTF says each variable lies."""
+"""Global variables: the sections that hold them, as maps of one entry."""
 
 from __future__ import annotations
 
-import struct
-
 from routebpf.errors import InputError
 from routebpf.objects.btf import Btf
-from routebpf.objects.btf_types import Datasec, Kind, Linkage, Var
-from routebpf.objects.elf import SHN_LORESERVE, STB_LOCAL, Elf, Section
+from routebpf.objects.btf_types import Datasec, Kind
+from routebpf.objects.elf import Elf, Section
 from routebpf.objects.model import MapDefinition, MapKind
 
 BPF_MAP_TYPE_ARRAY = 2
@@ -56,37 +54,6 @@ def data_maps(elf: Elf, btf: Btf | None) -> dict[int, MapDefinition]:
             read_only=kind is MapKind.RODATA,
         )
     return maps
-
-
-def place_variables(btf: Btf, elf: Elf) -> Btf:
-    """The same BTF with sizes of sections and offsets of variables filled in, which compilers leave to the loader.
-
-    A DATASEC of the compiler has size 0, and offset 0 for each global variable: the symbol table knows them.
-    """
-    offsets = {
-        (symbol.section, symbol.name): symbol.value
-        for symbol in elf.symbols
-        if symbol.binding != STB_LOCAL and 0 < symbol.section < SHN_LORESERVE
-    }
-    patched = bytearray(btf.data)
-    changed = False
-    for type_id, datasec in btf.datasecs():
-        section = elf.section(datasec.name)
-        if section is None:
-            continue
-        at = btf.position(type_id)
-        if datasec.size == 0:
-            struct.pack_into("<I", patched, at + 8, section.size & 0xFFFFFFFF)
-            changed = True
-        for index, variable in enumerate(datasec.variables):
-            var = btf.type(variable.type_id)
-            if not isinstance(var, Var) or var.linkage == Linkage.STATIC:
-                continue
-            offset = offsets.get((section.number, var.name), variable.offset)
-            if offset != variable.offset:
-                struct.pack_into("<I", patched, at + 12 + 12 * index + 4, offset & 0xFFFFFFFF)
-                changed = True
-    return Btf(bytes(patched), where=btf.where) if changed else btf
 
 
 def find_datasec(btf: Btf, name: str) -> tuple[int, Datasec] | None:

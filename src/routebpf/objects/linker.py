@@ -87,7 +87,7 @@ def link_program(
         program_type=program_type,
         instructions=tuple([Instruction(*slot) for slot in link.slots]),
         functions=tuple(
-            Function(one.name, start, start + one.end - one.start, one.btf_type_id, one.is_global)
+            Function(one.name, start, start + one.end - one.start, one.btf_type_id, one.is_global and not one.is_hidden)
             for one, start in link.placed.items()
         ),
         lines=tuple(_lines(link, symbols, ext, btf)) if ext and btf else (),

@@ -10,11 +10,12 @@ from dataclasses import replace
 from routebpf.errors import InputError
 from routebpf.objects.btf import Btf
 from routebpf.objects.btf_ext import BtfExt, read_btf_ext
+from routebpf.objects.btf_placement import place_kconfig, place_variables
 from routebpf.objects.code import CodeSection, choose_programs, read_code
 from routebpf.objects.core_reloc import apply_core_relocations
 from routebpf.objects.elf import Elf, read_elf
 from routebpf.objects.externs import find_externs, is_in_kernel, kconfig_map
-from routebpf.objects.global_data import data_maps, place_variables
+from routebpf.objects.global_data import data_maps
 from routebpf.objects.legacy_maps import read_legacy_maps, tail_call_slot
 from routebpf.objects.linker import Symbols, link_program
 from routebpf.objects.map_definitions import fill_slots, read_map_definitions
@@ -49,6 +50,8 @@ def load_object(
     globals_by_section = data_maps(elf, btf)
     externs = find_externs(elf, btf)
     kconfig = kconfig_map(externs, btf, kernel_version or KERNEL_VERSION, path)
+    if btf and kconfig:
+        btf = place_kconfig(btf, kconfig.offsets, kconfig.definition.value_size)
     symbols = Symbols(
         elf=elf,
         code=code,
