@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import struct
 from array import array
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from routebpf.errors import InputError
 from routebpf.objects.btf_types import (
@@ -67,7 +67,7 @@ class Btf:
         self.base = base
         self._first_id = len(base) if base else 1
         self._first_string: int = base.end_of_strings if base else 0
-        self._types_at, self._types, self._strings = self._split_blob()
+        self._types, self._strings = self._split_blob()
         self._starts = array("I")
         self._names = array("I")
         self._index()
@@ -78,7 +78,7 @@ class Btf:
         """One more than the highest type id."""
         return self._first_id + len(self._starts)
 
-    def _split_blob(self) -> tuple[int, memoryview, bytes]:
+    def _split_blob(self) -> tuple[memoryview, bytes]:
         data = self.data
         if len(data) < _HEADER.size:
             raise InputError(f"{self.where}: cut short: {len(data)} bytes, a BTF header takes {_HEADER.size}")
@@ -100,7 +100,7 @@ class Btf:
         if strings[-1:] != b"\0" or (self.base is None and strings[:1] != b"\0"):
             raise InputError(f"{self.where}: its strings do not start and end with a zero byte")
         types_at = header_bytes + type_at
-        return types_at, memoryview(data)[types_at : types_at + type_bytes], strings
+        return memoryview(data)[types_at : types_at + type_bytes], strings
 
     def _index(self) -> None:
         types, end, at = self._types, len(self._types), 0
@@ -147,14 +147,23 @@ class Btf:
                 assert isinstance(found, Datasec)
                 yield type_id, found
 
-    def position(self, type_id: int) -> int:
-        """The byte of `data` at which a type starts."""
-        return self._types_at + self._start(type_id)
+    def raw(self, type_id: int) -> bytes:
+        """The bytes of one type of this blob, as `struct btf_type` and what follows it."""
+        start = self._start(type_id)
+        position = type_id - self._first_id + 1
+        end = self._starts[position] if position < len(self._starts) else len(self._types)
+        return bytes(self._types[start:end])
 
-    def extended(self, data: bytes, types: bytes, strings: bytes) -> bytes:
-        """`data`, a patched copy of this blob, with more types and strings after its own."""
-        magic, version, flags, *_ = _HEADER.unpack_from(data)
-        all_types = data[self._types_at : self._types_at + len(self._types)] + types
+    def rebuilt(self, changed: Mapping[int, bytes], types: bytes = b"", strings: bytes = b"") -> bytes:
+        """This blob with the bytes of some types changed, and more types and strings after its own."""
+        magic, version, flags, *_ = _HEADER.unpack_from(self.data)
+        pieces = []
+        done = 0
+        for type_id, content in sorted(changed.items()):
+            start = self._start(type_id)
+            pieces += [self._types[done:start], content]
+            done = start + len(self.raw(type_id))
+        all_types = b"".join([*pieces, self._types[done:], types])
         all_strings = self._strings + strings
         header = _HEADER.pack(magic, version, flags, _HEADER.size, 0, len(all_types), len(all_types), len(all_strings))
         return header + all_types + all_strings

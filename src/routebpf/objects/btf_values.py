@@ -19,8 +19,10 @@ dict that leaves out members: they are zero.
 from __future__ import annotations
 
 import ipaddress
-import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from struct import Struct
+from typing import Any, NamedTuple
+from weakref import WeakKeyDictionary
 
 from routebpf.errors import InputError
 from routebpf.objects.btf import Btf
@@ -43,16 +45,18 @@ from routebpf.objects.btf_types import (
 Value = int | bool | float | str | bytes | list["Value"] | dict[str, "Value"]
 
 _FLOATS = {2: "<e", 4: "<f", 8: "<d"}
+_LETTERS = {1: "B", 2: "H", 4: "I", 8: "Q"}
 _MAX_NESTING = 64
+_MAX_WEIGHT = 1 << 24
 _BIG_ENDIAN = frozenset(("__be16", "__be32", "__be64"))
 
 
 def decode(btf: Btf, type_id: int, data: bytes | memoryview) -> Value:
     """The value that `data` holds, which must be as long as the type. Raises InputError for another length."""
-    size = btf.size_of(type_id)
-    if len(data) != size:
-        raise InputError(f"{declare(btf, type_id)}: {len(data)} bytes given, it takes {size}")
-    return _decode(btf, type_id, bytes(data), 0)
+    made = _decoder(btf, type_id)
+    if len(data) != made.size:
+        raise InputError(f"{declare(btf, type_id)}: {len(data)} bytes given, it takes {made.size}")
+    return made.read(bytes(data), 0)
 
 
 def encode(btf: Btf, type_id: int, value: object) -> bytes:
@@ -83,40 +87,98 @@ def is_big_endian(btf: Btf, type_id: int) -> bool:
     return not _BIG_ENDIAN.isdisjoint(typedef_names(btf, type_id))
 
 
-def _decode(btf: Btf, type_id: int, data: bytes, depth: int) -> Value:
+class _Decoder(NamedTuple):
+    """How to read one type: `read(data, offset)`, `size` bytes; it makes `weight` values."""
+
+    read: Callable[[bytes, int], Value]
+    size: int
+    weight: int
+
+
+_decoders: WeakKeyDictionary[Btf, dict[int, _Decoder]] = WeakKeyDictionary()
+
+
+def _decoder(btf: Btf, type_id: int, outside: tuple[int, ...] = ()) -> _Decoder:
+    """The decoder of a type, made once. `outside` are the types that it is a part of: it cannot contain them."""
+    known = _decoders.setdefault(btf, {})
     type_id, found = btf.strip(type_id)
+    if type_id in known:
+        return known[type_id]
+    if type_id in outside or len(outside) > _MAX_NESTING:
+        raise InputError(f"{btf.where}: {declare(btf, type_id)} contains itself")
+    made = _make_decoder(btf, type_id, found, (*outside, type_id))
+    if made.weight > _MAX_WEIGHT:
+        raise InputError(f"{btf.where}: {declare(btf, type_id)} holds {made.weight} values, too many to list")
+    known[type_id] = made
+    return made
+
+
+def _make_decoder(btf: Btf, type_id: int, found: BtfType, outside: tuple[int, ...]) -> _Decoder:
     match found:
+        case Int() if found.bit_offset == 0 and found.bits in (0, 8 * found.size):
+            return _Decoder(_number_reader(found.size, found.signed, bool if found.is_bool else None), found.size, 1)
         case Int():
-            return _integer_value(found, _extract(data, found.bit_offset, found.bits or found.size * 8, found.signed))
+            return _Decoder(_bits_reader(found, found.bit_offset, found.bits), found.size, 1)
         case Enum():
-            number = int.from_bytes(data[: found.size], "little", signed=found.signed)
-            return next((name for name, value in found.values if value == number), number)
+            return _Decoder(_number_reader(found.size, found.signed, _enumerator(found)), found.size, 1)
         case Ptr():
-            return int.from_bytes(data[:8], "little")
+            return _Decoder(_number_reader(8, False, None), 8, 1)
         case Float() if found.size in _FLOATS:
-            return float(struct.unpack(_FLOATS[found.size], data)[0])
+            return _Decoder(_packed_reader(Struct(_FLOATS[found.size])), found.size, 1)
         case Array():
-            return _decode_array(btf, found, data, depth)
-        case Composite() if depth < _MAX_NESTING:
-            return _decode_composite(btf, found, data, depth)
-        case Datasec():
-            return {
-                btf.name(one.type_id): _decode(btf, one.type_id, data[one.offset : one.offset + one.size], depth + 1)
-                for one in found.variables
-            }
+            return _array_decoder(btf, found, outside)
+        case Composite() | Datasec():
+            return _members_decoder(btf, found, outside)
         case Var():
-            return _decode(btf, found.type_id, data, depth + 1)
+            return _decoder(btf, found.type_id, outside)
         case _:
-            return data
+            size = btf.size_of(type_id)
+            return _Decoder(lambda data, at: data[at : at + size], size, 1)
 
 
-def _extract(data: bytes, bit_offset: int, bits: int, signed: bool) -> int:
-    number = int.from_bytes(data, "little") >> bit_offset & ((1 << bits) - 1)
-    return number - (1 << bits) if signed and bits and number >> (bits - 1) else number
+def _packed_reader(form: Struct) -> Callable[[bytes, int], Value]:
+    unpack = form.unpack_from
+    return lambda data, at: unpack(data, at)[0]
 
 
-def _integer_value(found: Int, number: int) -> Value:
-    return bool(number) if found.is_bool and number in (0, 1) else number
+def _odd_reader(size: int, signed: bool) -> Callable[[bytes, int], Value]:
+    return lambda data, at: int.from_bytes(data[at : at + size], "little", signed=signed)
+
+
+def _number_reader(size: int, signed: bool, change: Callable[[int], Value] | None) -> Callable[[bytes, int], Value]:
+    letter = _LETTERS.get(size)
+    if letter is None:
+        plain = _odd_reader(size, signed)
+    else:
+        plain = _packed_reader(Struct("<" + (letter.lower() if signed else letter)))
+    if change is None:
+        return plain
+    convert: Callable[[Any], Value] = change
+    return lambda data, at: convert(plain(data, at))
+
+
+def _bits_reader(found: BtfType, bit_offset: int, bits: int) -> Callable[[bytes, int], Value]:
+    """A bitfield: `bits` from `bit_offset` on, counted from the first byte that the reader is given."""
+    first, mask = bit_offset // 8, (1 << bits) - 1
+    shift, end = bit_offset % 8, (bit_offset + bits + 7) // 8
+    sign = 1 << (bits - 1) if bits and isinstance(found, Int | Enum) and found.signed else 0
+    name = _enumerator(found) if isinstance(found, Enum) else None
+
+    def read(data: bytes, at: int) -> Value:
+        number = int.from_bytes(data[at + first : at + end], "little") >> shift & mask
+        number = (number ^ sign) - sign
+        return name(number) if name else number
+
+    if isinstance(found, Int) and found.is_bool:
+        return lambda data, at: bool(read(data, at))
+    return read
+
+
+def _enumerator(found: Enum) -> Callable[[int], Value]:
+    names: dict[int, str] = {}
+    for name, value in found.values:
+        names.setdefault(value, name)
+    return lambda number: names.get(number, number)
 
 
 def _is_char(btf: Btf, type_id: int) -> bool:
@@ -124,38 +186,70 @@ def _is_char(btf: Btf, type_id: int) -> bool:
     return isinstance(found, Int) and found.size == 1 and found.name == "char"
 
 
-def _decode_array(btf: Btf, array: Array, data: bytes, depth: int) -> Value:
+def _read_text(data: bytes) -> Value:
+    text, _, rest = data.partition(b"\0")
+    try:
+        return text.decode() if not any(rest) else data
+    except UnicodeDecodeError:
+        return data
+
+
+def _array_decoder(btf: Btf, array: Array, outside: tuple[int, ...]) -> _Decoder:
+    length = array.length
     if _is_char(btf, array.type_id):
-        text, _, rest = data.partition(b"\0")
-        try:
-            return text.decode() if not any(rest) else data
-        except UnicodeDecodeError:
-            return data
-    size = btf.size_of(array.type_id)
-    return [_decode(btf, array.type_id, data[i * size : (i + 1) * size], depth + 1) for i in range(array.length)]
+        return _Decoder(lambda data, at: _read_text(data[at : at + length]), length, 1)
+    element = _decoder(btf, array.type_id, outside)
+    size, read = element.size, element.read
+    if not size:
+        return _Decoder(lambda *_: [], 0, 1)
+    _, found = btf.strip(array.type_id)
+    if isinstance(found, Int) and not found.is_bool and found.size in _LETTERS and length <= _MAX_WEIGHT:
+        letter = _LETTERS[found.size]
+        unpack = Struct(f"<{length}{letter.lower() if found.signed else letter}").unpack_from
+        return _Decoder(lambda data, at: list(unpack(data, at)), size * length, length)
+    return _Decoder(
+        lambda data, at: [read(data, at + i * size) for i in range(length)], size * length, 1 + length * element.weight
+    )
 
 
-def _decode_composite(btf: Btf, found: Composite, data: bytes, depth: int) -> Value:
-    values: dict[str, Value] = {}
+def _members_decoder(btf: Btf, found: Composite | Datasec, outside: tuple[int, ...]) -> _Decoder:
+    readers: list[tuple[str, int, Callable[[bytes, int], Value]]] = []
+    weight = 1
+    for name, start, made in _parts(btf, found, outside):
+        if start + made.size > found.size:
+            raise InputError(
+                f"{btf.where}: {found.name or '(anonymous)'} has {found.size} bytes, its member {name} ends at byte"
+                f" {start + made.size}"
+            )
+        readers.append((name, start, made.read))
+        weight += made.weight
+
+    def read(data: bytes, at: int) -> Value:
+        values: dict[str, Value] = {}
+        for name, start, read_member in readers:
+            value = read_member(data, at + start)
+            if name:
+                values[name] = value
+            elif isinstance(value, dict):
+                values.update(value)
+        return values
+
+    return _Decoder(read, found.size, weight)
+
+
+def _parts(btf: Btf, found: Composite | Datasec, outside: tuple[int, ...]) -> Iterator[tuple[str, int, _Decoder]]:
+    """Name, first byte and decoder of each member or variable."""
+    if isinstance(found, Datasec):
+        for variable in found.variables:
+            yield btf.name(variable.type_id), variable.offset, _decoder(btf, variable.type_id, outside)
+        return
     for member in found.members:
-        value = _decode_member(btf, member, data, depth)
-        if member.name:
-            values[member.name] = value
-        elif isinstance(value, dict):
-            values.update(value)
-    return values
-
-
-def _decode_member(btf: Btf, member: Member, data: bytes, depth: int) -> Value:
-    if member.bits:
-        _, found = btf.strip(member.type_id)
-        signed = isinstance(found, Int | Enum) and found.signed
-        number = _extract(data, member.bit_offset, member.bits, signed)
-        if isinstance(found, Enum):
-            return next((name for name, value in found.values if value == number), number)
-        return _integer_value(found, number) if isinstance(found, Int) else number
-    start = member.bit_offset // 8
-    return _decode(btf, member.type_id, data[start : start + btf.size_of(member.type_id)], depth + 1)
+        if member.bits:
+            _, kind = btf.strip(member.type_id)
+            end = (member.bit_offset + member.bits + 7) // 8
+            yield member.name, 0, _Decoder(_bits_reader(kind, member.bit_offset, member.bits), end, 1)
+        else:
+            yield member.name, member.bit_offset // 8, _decoder(btf, member.type_id, outside)
 
 
 def _encode(btf: Btf, type_id: int, value: object, data: bytearray, at: int, what: str, depth: int) -> None:
@@ -178,7 +272,7 @@ def _encode(btf: Btf, type_id: int, value: object, data: bytearray, at: int, wha
             number = _number(btf, type_id, found, value, what)
             data[at : at + size] = _integer_bytes(number, size, found, what)
         case Float() if size in _FLOATS and isinstance(value, int | float):
-            data[at : at + size] = struct.pack(_FLOATS[size], value)
+            data[at : at + size] = Struct(_FLOATS[size]).pack(value)
         case Array():
             _encode_array(btf, found, value, data, at, what, depth)
         case Composite() if isinstance(value, Mapping):

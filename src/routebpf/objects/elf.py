@@ -135,7 +135,7 @@ def _machine(header: Any) -> str:
 
 
 def _require_bpf(header: Any, path: str) -> None:
-    if header.e_machine != "EM_BPF":
+    if header.e_machine not in ("EM_BPF", "EM_NONE"):  # the first compilers for BPF wrote none
         raise InputError(f"{path}: an ELF file for {_machine(header)}, not for BPF; compile with clang -target bpf -c")
     if header.e_type != "ET_REL":
         raise InputError(f"{path}: ELF type {header.e_type}, not a relocatable object (ET_REL); compile with clang -c")

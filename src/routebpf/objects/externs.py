@@ -15,6 +15,7 @@ from routebpf.objects.model import Extern, ExternKind, MapDefinition, MapKind
 # What libbpf calls virtual configuration values: they stand for abilities of the kernel, not for lines of its .config.
 _ABILITIES = {"LINUX_HAS_BPF_COOKIE": 1, "LINUX_HAS_SYSCALL_WRAPPER": 1}
 _TRISTATE = "libbpf_tristate"
+_MAX_TEXT = 4096
 
 
 class Kconfig(NamedTuple):
@@ -59,8 +60,8 @@ def kconfig_map(
     offsets: dict[str, int] = {}
     data = bytearray()
     for extern in wanted:
-        size, signed = _value_form(extern, btf, path)
-        data += bytes(-len(data) % min(size, 8))
+        size, alignment, signed = _value_form(extern, btf, path)
+        data += bytes(-len(data) % alignment)
         offsets[extern.name] = len(data)
         value = _value(extern, kernel_version, path)
         limit = 1 << (8 * size - signed)
@@ -84,19 +85,21 @@ def kconfig_map(
     return Kconfig(definition, offsets)
 
 
-def _value_form(extern: Extern, btf: Btf, path: str) -> tuple[int, bool]:
-    """Size in bytes and signedness of a configuration value."""
+def _value_form(extern: Extern, btf: Btf, path: str) -> tuple[int, int, bool]:
+    """Size and alignment in bytes, and signedness, of a configuration value."""
     var = btf.type(extern.btf_type_id)
     assert isinstance(var, Var)
     _, found = btf.strip(var.type_id)
     match found:
-        case Int(size=size, signed=signed):
-            return size, signed
-        case Enum(size=size, signed=signed, name=name) if name == _TRISTATE:
-            return size, signed
-        case Array(length=length) if extern.weak and length:
-            return btf.size_of(var.type_id), False
-    raise InputError(f"{path}: extern {extern.name}: a __kconfig value must be an integer or an enum libbpf_tristate")
+        case Int(size=1 | 2 | 4 | 8 as size, signed=signed):
+            return size, size, signed
+        case Enum(size=4 as size, signed=signed, name=name) if name == _TRISTATE:
+            return size, size, signed
+        case Array(length=length) if extern.weak and 0 < length <= _MAX_TEXT and btf.size_of(found.type_id) == 1:
+            return length, 1, False
+    raise InputError(
+        f"{path}: extern {extern.name}: a __kconfig value must be an integer, an enum libbpf_tristate or a text"
+    )
 
 
 def _value(extern: Extern, kernel_version: tuple[int, int, int], path: str) -> int:

@@ -71,6 +71,8 @@ def _read_records(elf: Elf, section: Section) -> list[_Record]:
     symbols = [s for s in elf.symbols_in(section) if s.type not in (STT_FUNC, STT_SECTION) and s.name]
     if not symbols:
         raise InputError(f"{where}: no symbol names a map in it")
+    if len(section.data) != section.size:
+        raise InputError(f"{where}: it has no content (type {section.type})")
     record_bytes = section.size // len(symbols)
     if section.size % len(symbols) or record_bytes % 4 or record_bytes < 4 * _MIN_FIELDS:
         raise InputError(f"{where}: {section.size} bytes for {len(symbols)} maps: not one struct for each")

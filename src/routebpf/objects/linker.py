@@ -45,6 +45,7 @@ class Symbols(NamedTuple):
     kconfig: Kconfig | None
     externs: Mapping[str, Extern]
     is_present: Callable[[Extern], bool]
+    is_complete: bool  # whether what is not present exists nowhere: then a strong reference to it is an error
     poisons: Mapping[tuple[int, int], str]  # by section number and instruction
 
 
@@ -133,7 +134,7 @@ def _relocate(relocation: Relocation, slot: Slot, here: int, link: _Link, symbol
         if here + 1 >= len(link.slots):
             raise InputError(f"{where}: the function ends within a 64-bit immediate")
         if symbol.section == SHN_UNDEF:
-            _load_extern(_extern(relocation, symbols, where), here, link, symbols)
+            _load_extern(_extern(relocation, symbols, where), here, link, symbols, where)
         else:
             _load_address(relocation, slot, here, link, symbols, where)
     else:
@@ -185,24 +186,31 @@ def _call_kfunc(extern: Extern, here: int, link: _Link, symbols: Symbols, where:
     if extern.kind is not ExternKind.KFUNC:
         raise InputError(f"{where}: it calls {extern.name}, which is declared as a variable")
     slot = link.slots[here]
-    if symbols.is_present(extern):
-        link.slots[here] = slot._replace(src=PSEUDO_KFUNC_CALL, offset=0, imm=_index(link.kfuncs, extern.name))
-    elif extern.weak:
+    if _is_absent(extern, symbols, f"{where}: it calls kfunc"):
         link.slots[here] = slot._replace(src=0, offset=0, imm=POISON_KFUNC_CALL)
         link.poisons.append(Poison(here, f"kfunc {extern.name} is declared __weak and is not there"))
     else:
-        raise InputError(f"{where}: it calls kfunc {extern.name}, which the target kernel does not have")
+        link.slots[here] = slot._replace(src=PSEUDO_KFUNC_CALL, offset=0, imm=_index(link.kfuncs, extern.name))
 
 
-def _load_extern(extern: Extern, here: int, link: _Link, symbols: Symbols) -> None:
+def _is_absent(extern: Extern, symbols: Symbols, doing: str) -> bool:
+    """Whether a weak extern resolves to nothing. BTF does not list untyped variables: strong ones may be there."""
+    if symbols.is_present(extern):
+        return False
+    if not extern.weak and extern.typed and symbols.is_complete:
+        raise InputError(f"{doing} {extern.name}, which the target kernel does not have")
+    return extern.weak
+
+
+def _load_extern(extern: Extern, here: int, link: _Link, symbols: Symbols, where: str) -> None:
     if extern.kind is ExternKind.KCONFIG:
         assert symbols.kconfig is not None
         index = _index(link.maps, symbols.kconfig.definition.name)
         _set_lddw(link, here, PSEUDO_MAP_IDX_VALUE, index, symbols.kconfig.offsets[extern.name])
-    elif symbols.is_present(extern) or not extern.weak:
-        _set_lddw(link, here, PSEUDO_BTF_ID, _index(link.ksyms, extern.name), 0)
-    else:
+    elif _is_absent(extern, symbols, f"{where}: it refers to"):
         _set_lddw(link, here, 0, 0, 0)
+    else:
+        _set_lddw(link, here, PSEUDO_BTF_ID, _index(link.ksyms, extern.name), 0)
 
 
 def _set_lddw(link: _Link, here: int, src: int, imm: int, second_imm: int) -> None:

@@ -65,6 +65,7 @@ def load_object(
         kconfig=kconfig,
         externs=externs,
         is_present=_presence(target_btf),
+        is_complete=target_btf is not None,
         poisons=poisons,
     )
     programs = {main.name: link_program(main, kind, symbols, ext, btf) for main, kind in chosen}
