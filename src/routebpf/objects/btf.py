@@ -157,7 +157,7 @@ class Btf:
     def rebuilt(self, changed: Mapping[int, bytes], types: bytes = b"", strings: bytes = b"") -> bytes:
         """This blob with the bytes of some types changed, and more types and strings after its own."""
         magic, version, flags, *_ = _HEADER.unpack_from(self.data)
-        pieces = []
+        pieces: list[bytes | memoryview] = []
         done = 0
         for type_id, content in sorted(changed.items()):
             start = self._start(type_id)
