@@ -1,5 +1,6 @@
 """Damaged objects and BTF: an InputError in good time, and never anything else."""
 
+import contextlib
 import struct
 import time
 
@@ -35,27 +36,50 @@ SEC("lwt_xmit") int run(struct sk_buff *skb) {
 }
 """
 SECONDS = 1.0
-quick = settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+quick = settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
-# Where a byte goes, as a fraction of the file, and what it becomes: an edit of any place, of any object.
+# Edits of a file: which part of it, how far into the part (0 to 1), and what is done to the aligned u32 there.
+words = st.one_of(st.integers(0, 80), st.integers(0, 2**32 - 1), st.sampled_from([2**32 - 1, 2**31 - 1, 2**31, 0]))
 edits = st.lists(
     st.tuples(
+        st.integers(0, 100),
         st.floats(0, 1, exclude_max=True),
-        st.one_of(
-            st.binary(min_size=1, max_size=8), st.sampled_from([b"\xff" * 4, b"\0" * 8, b"\xff" * 8, b"\x7f\xff"])
-        ),
+        st.sampled_from(["set", "add", "flip", "kind", "byte"]),
+        words,
     ),
     min_size=1,
-    max_size=6,
+    max_size=3,
 )
 
 
-def damaged(data: bytes, changes) -> bytes:
+def damaged(data: bytes, changes, parts: list[tuple[int, int]] | None = None) -> bytes:
     out = bytearray(data)
-    for place, content in changes:
-        at = int(place * len(out))
-        out[at : at + len(content)] = content
-    return bytes(out[: len(data)])
+    parts = parts or [(0, len(data))]
+    for part, place, how, number in changes:
+        start, size = parts[part % len(parts)]
+        at = start + int(place * size)
+        if how == "byte":
+            out[at] = number % 256
+            continue
+        at = min(at & ~3, len(out) - 4)
+        (old,) = struct.unpack_from("<I", out, at)
+        new = {
+            "set": number,
+            "add": old + number % 9 - 4,
+            "flip": old ^ 1 << number % 32,
+            "kind": old & 0xFFFFFF | number % 32 << 24,
+        }[how]
+        struct.pack_into("<I", out, at, new % 2**32)
+    return bytes(out)
+
+
+def parts_of(data: bytes) -> list[tuple[int, int]]:
+    """Where the sections that are read stand in an object, and its headers."""
+    names = [".BTF", ".BTF.ext", ".symtab", ".strtab", ".rellwt_xmit", ".rel.maps", ".rel.text", ".maps", "lwt_xmit"]
+    sections = [read_elf(data, "o").section(name) for name in (*names, "maps", ".text")]
+    table_at = struct.unpack_from("<Q", data, 0x28)[0]
+    found = [(data.find(section.data), section.size) for section in sections if section and section.size]
+    return [*found, (0, 64), (table_at, len(data) - table_at)]
 
 
 def use_everything(data: bytes, target: Btf | None = None) -> None:
@@ -79,10 +103,8 @@ def read_all(btf: Btf) -> None:
 
 def only_input_error(action, *arguments) -> None:
     start = time.perf_counter()
-    try:
+    with contextlib.suppress(InputError):
         action(*arguments)
-    except InputError as error:
-        assert str(error)
     assert time.perf_counter() - start < SECONDS
 
 
@@ -103,25 +125,16 @@ def test_the_undamaged_object_is_fine(good, target):
 
 @quick
 @given(edits)
-def test_an_object_with_changed_bytes(good, changes):
-    only_input_error(use_everything, damaged(good, changes))
-
-
-@quick
-@given(edits, st.sampled_from([".BTF", ".BTF.ext", ".symtab", ".strtab", ".rellwt_xmit", ".maps", "lwt_xmit", "maps"]))
-def test_an_object_with_changed_bytes_in_one_section(good, target, changes, name):
-    section = read_elf(good, "o").section(name)
-    at = good.find(section.data)
-    data = good[:at] + damaged(section.data, changes) + good[at + len(section.data) :]
+def test_an_object_with_changes_in_any_part(good, target, changes):
+    data = damaged(good, changes, parts_of(good))
+    only_input_error(use_everything, data)
     only_input_error(use_everything, data, target)
 
 
 @quick
 @given(edits)
-def test_an_object_with_changed_headers(good, changes):
-    table_at = struct.unpack_from("<Q", good, 0x28)[0]
-    data = good[:table_at] + damaged(good[table_at:], changes)
-    only_input_error(use_everything, data)
+def test_an_object_with_changes_anywhere(good, changes):
+    only_input_error(use_everything, damaged(good, changes))
 
 
 @quick
@@ -132,14 +145,14 @@ def test_an_object_that_is_cut(good, place):
 
 @quick
 @given(edits)
-def test_btf_with_changed_bytes(good, changes):
+def test_btf_with_changes(good, changes):
     data = read_elf(good, "o").section(".BTF").data
     only_input_error(lambda: read_all(Btf(damaged(data, changes), where="x")))
 
 
 @quick
 @given(edits)
-def test_a_target_with_changed_bytes(good, target, changes):
+def test_a_target_with_changes(good, target, changes):
     def load() -> None:
         load_object(good, target_btf=Btf(damaged(target.data, changes), where="target"))
 
