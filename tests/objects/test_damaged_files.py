@@ -36,7 +36,7 @@ SEC("lwt_xmit") int run(struct sk_buff *skb) {
 }
 """
 SECONDS = 1.0
-quick = settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+quick = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 # Edits of a file: which part of it, how far into the part (0 to 1), and what is done to the aligned u32 there.
 words = st.one_of(st.integers(0, 80), st.integers(0, 2**32 - 1), st.sampled_from([2**32 - 1, 2**31 - 1, 2**31, 0]))

@@ -163,6 +163,8 @@ def choose_programs(
     With a `program_type`, every section whose name says no type is of that type (iproute2 lets authors name sections as
     they like), but not .text, unless there is nothing else. Raises InputError that lists the sections if there is none.
     """
+    if program_type is not None and program_type not in PROGRAM_TYPES:
+        raise InputError(f"program type {program_type} is not known; there are {', '.join(PROGRAM_TYPES)}")
     chosen: list[tuple[FunctionCode, str]] = []
     for one in code.values():
         name = one.section.name

@@ -13,6 +13,7 @@ of names, so the same `Program` serves the embedded host and the kernel. The for
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -137,22 +138,18 @@ class Program:
 
     def line_at(self, instruction: int) -> LineInfo | None:
         """The source line that `instruction` belongs to, or None if the object does not say."""
-        found = None
         function = self.function_at(instruction)
-        for line in self.lines:
-            if line.instruction > instruction:
-                break
-            found = line
-        if found is None or function is None or found.instruction < function.start:
+        position = bisect_right(self.lines, instruction, key=lambda line: line.instruction)
+        if function is None or not position:
             return None
-        return found
+        line = self.lines[position - 1]
+        return line if line.instruction >= function.start else None
 
     def function_at(self, instruction: int) -> Function | None:
         """The function that `instruction` belongs to, or None if it is outside the program."""
-        for function in self.functions:
-            if function.start <= instruction < function.end:
-                return function
-        return None
+        position = bisect_right(self.functions, instruction, key=lambda function: function.start)
+        function = self.functions[position - 1] if position else None
+        return function if function and instruction < function.end else None
 
 
 @dataclass(frozen=True, slots=True)
