@@ -85,6 +85,11 @@ def test_struct_members_stand_where_the_c_rules_put_them(btf):
     assert one(btf, "point_t", Kind.TYPEDEF) == Typedef("point_t", btf.find("point", Kind.STRUCT))
 
 
+def test_members_of_a_large_struct_stand_far_out(any_compiler):
+    btf = load(any_compiler.compile("struct large { char before[3 << 20]; int after; } large;"))
+    assert one(btf, "large", Kind.STRUCT).members[1].bit_offset == 8 * (3 << 20)
+
+
 def test_bitfields_have_offset_and_width(btf):
     bits = one(btf, "bits", Kind.STRUCT)
     assert [(m.name, m.bit_offset, m.bits) for m in bits.members[:3]] == [("a", 0, 3), ("b", 3, 5), ("c", 8, 40)]

@@ -5,6 +5,7 @@ import pytest
 from routebpf.errors import InputError
 from routebpf.objects.btf_types import Kind
 from routebpf.objects.btf_values import decode
+from routebpf.objects.elf import read_elf
 from routebpf.objects.loader import load_object
 from routebpf.objects.model import MapKind
 
@@ -72,6 +73,21 @@ def test_references_lead_to_the_variable(loaded):
                 if variable.offset <= offset < variable.offset + variable.size:
                     seen.add(loaded.btf.name(variable.type_id))
     assert seen >= {"first", "limits", "hidden", "zeroed", "hidden_zero", "rate", "own", "set", "more"}
+
+
+def test_variables_of_a_section_are_in_the_order_of_their_place(any_compiler):
+    """The kernel takes no other; the order of declaration is another where the linker moved symbols."""
+    path = any_compiler.compile('int a = 1, b = 2; SEC("lwt_xmit") int f(void *c) { return a + b; }')
+    data = bytearray(path.read_bytes())
+    elf = read_elf(bytes(data), "o")
+    table = elf.section(".symtab")
+    at = data.find(table.data)
+    for position, symbol in enumerate(elf.symbols):
+        if symbol.name in ("a", "b"):
+            struct.pack_into("<Q", data, at + 24 * position + 8, 4 - symbol.value)
+    loaded = load_object(bytes(data))
+    section = loaded.btf.type(loaded.maps[".data"].btf_value_type_id)
+    assert [(loaded.btf.name(v.type_id), v.offset) for v in section.variables] == [("b", 0), ("a", 4)]
 
 
 def test_the_btf_of_a_section_has_its_size(loaded):

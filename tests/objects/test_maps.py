@@ -17,9 +17,9 @@ struct { __uint(type, 30); __uint(max_entries, 10); __uint(value_size, 8); __uin
 struct { __uint(type, 27); __uint(max_entries, 4096); } events SEC(".maps");
 struct { __uint(type, 22); __uint(max_entries, 3); __type(value, __u32); } queue SEC(".maps");
 struct inner { __uint(type, 2); __uint(max_entries, 4); __type(key, __u32); __type(value, __u64); };
-struct inner one SEC(".maps"), two SEC(".maps");
+struct inner one SEC(".maps"), two SEC(".maps"); static struct inner hidden SEC(".maps");
 struct { __uint(type, 12); __uint(max_entries, 8); __type(key, __u32); __array(values, struct inner); }
-    by_index SEC(".maps") = { .values = { [1] = &one, [5] = &two } };
+    by_index SEC(".maps") = { .values = { [1] = &one, [5] = &two, [6] = &hidden } };
 struct { __uint(type, 13); __uint(max_entries, 8); __uint(key_size, 8);
          __array(values, struct {
                   __uint(type, 1); __uint(max_entries, 2); __uint(key_size, 4); __uint(value_size, 16); });
@@ -65,7 +65,7 @@ def test_maps_of_maps_know_their_inner_map(loaded):
 
 
 def test_slots_hold_the_maps_and_programs_that_the_source_puts_there(loaded):
-    assert loaded.maps["by_index"].initial_slots == {1: "one", 5: "two"}
+    assert loaded.maps["by_index"].initial_slots == {1: "one", 5: "two", 6: "hidden"}
     assert loaded.maps["by_name"].initial_slots == {}
     assert loaded.maps["jumps"].initial_slots == {0: "first", 3: "second"}
     assert (loaded.maps["jumps"].type, loaded.maps["jumps"].value_size) == (PROG_ARRAY, 4)

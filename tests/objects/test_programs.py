@@ -5,6 +5,7 @@ import subprocess
 import pytest
 
 from routebpf.errors import InputError
+from routebpf.objects.btf_types import Kind, Linkage
 from routebpf.objects.loader import load_object
 
 FLAGS = [
@@ -23,7 +24,8 @@ static __noinline int deepest(int x) { return x * 3 + counter; }
 static __noinline int deeper(int x) { return deepest(x) + 1; }
 __noinline int global_function(int x) { return deeper(x) + deepest(x); }
 static long callback(__u32 i, void *ctx) { *(int *)ctx += deepest(i); return 0; }
-SEC("lwt_xmit/b") int second(void *ctx) { return global_function(5); }
+__noinline int other_global(int x) { return global_function(x) + deepest(x); }
+SEC("lwt_xmit/b") int second(void *ctx) { return other_global(5); }
 SEC("lwt_xmit/b") int third(void *ctx) { return 0; }
 static __noinline SEC("lwt_xmit/a") int beside(int x) { return x + counter; }
 SEC("lwt_xmit/a") int first(void *ctx) {
@@ -78,7 +80,14 @@ def test_every_function_used_is_linked_in_once(loaded):
     names = [function.name for function in first.functions]
     assert sorted(names) == ["beside", "callback", "deeper", "deepest", "first", "global_function"]
     assert [f.name for f in loaded.programs["third"].functions] == ["third"]
-    assert {f.name for f in loaded.programs["second"].functions} == {"second", "global_function", "deeper", "deepest"}
+    assert {f.name for f in loaded.programs["second"].functions} == {
+        "second",
+        "other_global",
+        "global_function",
+        "deeper",
+        "deepest",
+    }
+    assert callees(loaded.programs["second"], loaded.programs["second"].functions[0]) == {"other_global"}
 
 
 def test_calls_and_callbacks_lead_to_the_function_of_the_source(loaded):
@@ -109,6 +118,16 @@ def test_global_functions_are_told_from_static_ones(loaded):
         "deeper": False,
         "deepest": False,
     }
+
+
+def test_hidden_functions_are_verified_with_their_callers(compiler):
+    source = """
+    __attribute__((visibility("hidden"))) __noinline int hidden(int *x) { return *x + 1; }
+    SEC("lwt_xmit") int run(void *ctx) { int x = 41; return hidden(&x); }
+    """
+    loaded = load_object(compiler.compile(source))
+    assert {f.name: f.is_global for f in loaded.program().functions} == {"run": True, "hidden": False}
+    assert loaded.btf.type(loaded.btf.find("hidden", Kind.FUNC)).linkage == Linkage.STATIC
 
 
 def test_lines_are_those_of_the_source(loaded, source_lines):
