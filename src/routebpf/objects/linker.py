@@ -6,13 +6,15 @@ each once; what each `lddw` and `call` then says is in the docstring of `model`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from bisect import bisect_left
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from typing import NamedTuple
 
 from routebpf.errors import InputError
 from routebpf.objects.btf import Btf
-from routebpf.objects.btf_ext import BtfExt
+from routebpf.objects.btf_ext import BtfExt, LineRecord
 from routebpf.objects.code import (
     CALL,
     LDDW,
@@ -238,24 +240,25 @@ def _function_at(symbols: Symbols, section: int, instruction: int, where: str) -
     return function
 
 
-def _lines(link: _Link, symbols: Symbols, ext: BtfExt, btf: Btf) -> list[LineInfo]:
+def _lines(link: _Link, symbols: Symbols, ext: BtfExt, btf: Btf) -> Iterator[LineInfo]:
     """The line records of every function. Line 0 is code of the compiler's own: it stays with the line before it."""
-    lines: list[LineInfo] = []
+    text = cache(btf.string)
     for function, start in link.placed.items():
         shift = start - function.start
-        for record in ext.lines.get(symbols.code[function.section].section.name, ()):
-            if function.start <= record.instruction < function.end and (
-                record.line or record.instruction == function.start
-            ):
-                lines.append(
-                    LineInfo(
-                        instruction=record.instruction + shift,
-                        file=btf.string(record.file_offset),
-                        line=record.line,
-                        column=record.column,
-                        text=btf.string(record.text_offset),
-                        file_offset=record.file_offset,
-                        text_offset=record.text_offset,
-                    )
+        records = ext.lines.get(symbols.code[function.section].section.name, ())
+        first = bisect_left(records, function.start, key=_record_instruction)
+        for record in records[first : bisect_left(records, function.end, key=_record_instruction)]:
+            if record.line or record.instruction == function.start:
+                yield LineInfo(
+                    instruction=record.instruction + shift,
+                    file=text(record.file_offset),
+                    line=record.line,
+                    column=record.column,
+                    text=text(record.text_offset),
+                    file_offset=record.file_offset,
+                    text_offset=record.text_offset,
                 )
-    return lines
+
+
+def _record_instruction(record: LineRecord) -> int:
+    return record.instruction
