@@ -267,7 +267,7 @@ def test_struct_utsname_of_the_kernel_has_the_size_that_uname_uses():
 
 
 def test_a_file_without_btf_says_how_to_get_some(any_compiler):
-    path = any_compiler.compile("int f(void) { return 1; }", "-O2", prelude="")
+    path = any_compiler.compile("int f(void) { return 1; }", "-O2")
     with pytest.raises(InputError, match=r"it has no section \.BTF; compile with -g"):
         read_btf_file(path)
     with pytest.raises(InputError, match="cannot read BTF from /nowhere: No such file"):

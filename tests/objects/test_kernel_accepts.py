@@ -4,7 +4,6 @@ import os
 from pathlib import Path
 
 import pytest
-from kernel_load import Loaded
 
 from routebpf.objects.btf import read_btf_file
 from routebpf.objects.loader import load_object
@@ -180,36 +179,36 @@ def kernel_version() -> tuple[int, int, int]:
 
 @pytest.mark.parametrize("flags", FLAGS, ids=" ".join)
 @pytest.mark.parametrize("name", PROGRAMS)
-def test_the_kernel_runs_a_linked_program_to_the_result_of_the_source(compiler, kernel, name, flags):
+def test_the_kernel_runs_a_linked_program_to_the_result_of_the_source(compiler, kernel, in_kernel, name, flags):
     if "-mcpu=v4" in flags and compiler.name == "clang":
         pytest.skip("clang 14 does not know -mcpu=v4")
     source, expected = PROGRAMS[name]
     loaded = load_object(compiler.compile(source, *flags), target_btf=kernel, kernel_version=kernel_version())
     if expected is None:
         expected = kernel_version()[0] << 8 | kernel_version()[1]
-    with Loaded(loaded, kernel) as inside:
+    with in_kernel(loaded, kernel) as inside:
         assert inside.run("run") == expected
 
 
-def test_the_kernel_runs_iproute2s_maps_and_tail_calls(compiler):
+def test_the_kernel_runs_iproute2s_maps_and_tail_calls(compiler, in_kernel):
     for flags in (("-O2",), ("-O2", "-g")):
         loaded = load_object(compiler.compile(LEGACY, *flags), program_type="LWT_XMIT")
-        with Loaded(loaded) as inside:
+        with in_kernel(loaded) as inside:
             assert inside.run("run") == 55
 
 
-def test_the_kernel_gives_the_address_of_a_typed_variable(compiler, kernel):
+def test_the_kernel_gives_the_address_of_a_typed_variable(compiler, kernel, in_kernel):
     source = """
     extern const int bpf_prog_active __ksym;
     SEC("lwt_xmit") int run(void *ctx) { return &bpf_prog_active ? 9 : 1; }
     """
     if kernel.find("bpf_prog_active") is None:
         pytest.skip("this kernel's BTF has no bpf_prog_active")
-    with Loaded(load_object(compiler.compile(source), target_btf=kernel), kernel) as inside:
+    with in_kernel(load_object(compiler.compile(source), target_btf=kernel), kernel) as inside:
         assert inside.run("run") == 9
 
 
-def test_the_kernel_refuses_a_poisoned_instruction_that_can_be_reached(compiler, kernel):
+def test_the_kernel_refuses_a_poisoned_instruction_that_can_be_reached(compiler, kernel, in_kernel):
     source = """
     extern void *bpf_cast_to_kern_ctx(void *ctx) __ksym; struct sk_buff { int not_there; } PAI;
     SEC("lwt_xmit") int run(void *ctx) { struct sk_buff *skb = bpf_cast_to_kern_ctx(ctx); return skb->not_there; }
@@ -217,11 +216,11 @@ def test_the_kernel_refuses_a_poisoned_instruction_that_can_be_reached(compiler,
     loaded = load_object(compiler.compile(source), target_btf=kernel)
     assert "has no struct sk_buff.not_there" in loaded.program().poisons[0].reason
     with pytest.raises(AssertionError, match="invalid func unknown#195896080"):
-        Loaded(loaded, kernel)
+        in_kernel(loaded, kernel)
 
 
-def test_the_kernel_takes_the_line_records(compiler, kernel):
+def test_the_kernel_takes_the_line_records(compiler, kernel, in_kernel):
     """The verifier's log, which the kernel writes from the line records, quotes the source."""
     source = 'SEC("lwt_xmit") int run(__u32 *ctx) {\n    return *(volatile __u32 *)((char *)ctx + 9999);\n}'
     with pytest.raises(AssertionError, match=r"; return \*\(volatile __u32 \*\)"):
-        Loaded(load_object(compiler.compile(source), target_btf=kernel), kernel)
+        in_kernel(load_object(compiler.compile(source), target_btf=kernel), kernel)

@@ -48,10 +48,8 @@ def loaded(compiler, request):
 
 
 @pytest.fixture(scope="module")
-def source_lines():
-    from conftest import PRELUDE
-
-    return (PRELUDE + SOURCE).splitlines()
+def source_lines(compiler):
+    return (compiler.prelude + SOURCE).splitlines()
 
 
 def callees(program, function):
