@@ -1,4 +1,4 @@
-"""The compilers that are there (the machine's clang, the one of pip) and the running kernel, for the tests of objects."""
+"""The compilers that are there (this machine's clang, the one of pip) and the running kernel, for tests of objects."""
 
 from __future__ import annotations
 

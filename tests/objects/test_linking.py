@@ -1,11 +1,13 @@
 import re
 import shutil
+import struct
 import subprocess
 
 import pytest
 
 from routebpf.errors import InputError
 from routebpf.objects.btf_types import Kind, Linkage
+from routebpf.objects.elf import read_elf
 from routebpf.objects.loader import load_object
 
 FLAGS = [
@@ -257,3 +259,40 @@ def test_a_call_to_a_function_that_is_not_there_is_explained(any_compiler):
         InputError, match=r"section lwt_xmit, instruction 1 \(f\): missing is not defined in this object"
     ):
         load_object(path)
+
+
+def with_relocation(path, **changes):
+    """The object with its first relocation of section lwt_xmit/a changed: `offset`, `type` or `symbol`."""
+    data = bytearray(path.read_bytes())
+    table = read_elf(bytes(data), "o").section(".rellwt_xmit/a")
+    at = data.find(table.data)
+    offset, info = struct.unpack_from("<QQ", data, at)
+    symbol, kind = changes.get("symbol", info >> 32), changes.get("type", info & 0xFFFFFFFF)
+    struct.pack_into("<QQ", data, at, changes.get("offset", offset), symbol << 32 | kind)
+    return bytes(data)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"type": 2}, r"section lwt_xmit/a, instruction \d+ \(\w+\): relocation of type 2 to \S+ on opcode 0x\w+"),
+        ({"type": 99}, r"relocation of type 99"),
+        ({"offset": 3}, r"section lwt_xmit/a: a relocation at byte 3, which is no instruction"),
+        ({"offset": 1 << 40}, r"section lwt_xmit/a: a relocation at byte 1099511627776, which is no instruction"),
+        ({"symbol": 12345}, r"section \.rellwt_xmit/a: the relocation at byte \d+ of lwt_xmit/a is to symbol 12345 of"),
+        ({"symbol": 0}, r"instruction \d+ \(\w+\): a symbol without a name is not defined in this object"),
+    ],
+)
+def test_a_relocation_that_leads_nowhere_is_named(any_compiler, changes, message):
+    with pytest.raises(InputError, match=message):
+        load_object(with_relocation(any_compiler.compile(SOURCE), **changes))
+
+
+def test_a_call_into_the_middle_of_a_function_is_refused(any_compiler):
+    path = any_compiler.compile(SOURCE)
+    data = bytearray(path.read_bytes())
+    text = read_elf(bytes(data), "o").section(".text")
+    call = next(at for at in range(0, text.size, 8) if text.data[at : at + 2] == b"\x85\x10")
+    struct.pack_into("<i", data, data.find(text.data) + call + 4, 0)
+    with pytest.raises(InputError, match=r"it refers to instruction \d+ of section \.text, where no function starts"):
+        load_object(bytes(data))
