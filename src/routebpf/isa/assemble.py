@@ -346,6 +346,8 @@ def _call_name(f: _Fields) -> Sequence[Instruction]:
 def _helper_number(f: _Fields, name: str) -> int | None:
     if f.target.names.helpers is not None:
         return next((number for number, one in f.target.names.helpers.items() if one == name), None)
+    if not name.startswith("bpf_"):
+        return None
     from routebpf.spec import helper_number
 
     return helper_number(name)
