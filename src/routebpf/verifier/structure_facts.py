@@ -1,0 +1,93 @@
+"""What the structural check finds out about a program, for the engines, and the error that says why it may not run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from routebpf.errors import RejectedError
+from routebpf.isa import Names, disassemble_one
+from routebpf.objects.model import Program
+
+
+@dataclass(frozen=True, slots=True)
+class ContextAccess:
+    """A load or store through a pointer to the context: byte `offset` in struct __sk_buff, `size` in bytes."""
+
+    offset: int
+    size: int
+    is_write: bool
+
+
+@dataclass(frozen=True, slots=True)
+class CallFacts:
+    """What is known of r1 to r5 at a call of a helper or a kfunc, None where nothing is.
+
+    `maps`: indexes into the program's maps. `callbacks`: instruction numbers at which functions start. `constants`:
+    values, unsigned 64-bit.
+    """
+
+    maps: tuple[int | None, ...]
+    callbacks: tuple[int | None, ...]
+    constants: tuple[int | None, ...]
+
+    @property
+    def map(self) -> int | None:
+        """The map of the first argument that is one."""
+        return next((one for one in self.maps if one is not None), None)
+
+    @property
+    def callback(self) -> int | None:
+        """The function of the first argument that is one."""
+        return next((one for one in self.callbacks if one is not None), None)
+
+
+@dataclass(frozen=True, slots=True)
+class FunctionFacts:
+    """A function of the program: instructions `start` to `end` (exclusive) and the bytes of stack it uses."""
+
+    name: str
+    start: int
+    end: int
+    stack_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """By instruction number: context accesses, and calls of helpers and kfuncs.
+
+    `reachable[i]` is 1 for an instruction that some path reaches, once branches on constants are decided; an engine
+    need not be able to run the others. The second slot of a 64-bit immediate is never reached.
+    """
+
+    context: Mapping[int, ContextAccess]
+    calls: Mapping[int, CallFacts]
+    functions: tuple[FunctionFacts, ...]
+    reachable: bytes = field(repr=False)
+
+
+class StructureError(Exception):
+    """The kernel's `message` for the instruction at `at`, None for the whole program, and what to do about it."""
+
+    def __init__(self, at: int | None, message: str, todo: str = "") -> None:
+        self.at = at
+        self.message = message
+        self.todo = todo
+        super().__init__(message)
+
+
+def rejected(program: Program, fault: StructureError) -> RejectedError:
+    """The error a person reads: program, file and line, instruction, the kernel's message, what to do."""
+    where = [f"verifying {program.name}"]
+    source = ""
+    if fault.at is not None and fault.at < len(program.instructions):
+        line = program.line_at(fault.at)
+        if line is not None:
+            where.append(f"{line.file}:{line.line}")
+            source = f"\n  {line.line} | {line.text.strip()}" if line.text.strip() else ""
+        one = program.instructions[fault.at]
+        following = program.instructions[fault.at + 1] if fault.at + 1 < len(program.instructions) else None
+        names = Names(program.maps, program.kfuncs, program.ksyms)
+        where.append(f"instruction {fault.at} ({disassemble_one(one, following, names)})")
+    todo = f"\n{fault.todo}" if fault.todo else ""
+    return RejectedError(f"{': '.join(where)}: {fault.message}{source}{todo}")
