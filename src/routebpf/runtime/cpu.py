@@ -1,0 +1,40 @@
+"""What a CPU of the embedded host has: clock, random numbers, the redirect in progress. One a worker thread.
+
+The address of this struct is the first argument of every program and helper.
+"""
+
+from __future__ import annotations
+
+from routebpf.runtime.memory import Memory
+
+CPU_ID = 0  # 32 bits
+CPU_CLOCK = 4  # 32 bits: CLOCK_*
+CPU_NOW = 8  # ns: what bpf_ktime_get_ns says, with CLOCK_SET
+CPU_BOOT_OFFSET = 16  # ns that the boot clock is ahead of it
+CPU_TAI_OFFSET = 24  # ns that the TAI clock is ahead of it
+CPU_RANDOM = 32  # the state of the random numbers; never 0
+CPU_REDIRECT_IFINDEX = 40  # 32 bits
+CPU_REDIRECT_FLAGS = 44  # 32 bits
+CPU_TAIL_CALLS = 48  # 32 bits: in this run of a program
+CPU_FAULT = 52  # 32 bits: not 0 once a program did what it must not; the datapath stops
+CPU_HOST = 56  # the address of the host's struct (runtime.device)
+CPU_SINK = 64  # the address of the frame sink (runtime.device)
+CPU_TRACE = 72  # the address of the trace ring (runtime.trace), 0 where nobody reads it
+CPU_SCRATCH = 80  # the address of SCRATCH_BYTES bytes for a helper to use until it returns
+CPU_SKB = 88  # the packet of the running program
+CPU_DEPTH = 96  # 32 bits: how often lwtunnel_xmit was entered for the packet
+CPU_PACKET = 104  # the number of the packet in the replay
+CPU_CLONE = 112  # a second struct skb with a buffer of its own, for clones
+CPU_BYTES = 256
+
+CLOCK_SET, CLOCK_MACHINE = range(2)
+SCRATCH_BYTES = 1 << 17
+
+
+def new_cpu(number: int, *, seed: int = 1) -> tuple[Memory, Memory]:
+    """A CPU's struct, and the scratch memory that must live as long."""
+    cpu, scratch = Memory(CPU_BYTES), Memory(SCRATCH_BYTES)
+    cpu.write(CPU_ID, number.to_bytes(4, "little"))
+    cpu.write(CPU_RANDOM, (seed * 0x9E3779B97F4A7C15 + number + 1 & (1 << 64) - 1 or 1).to_bytes(8, "little"))
+    cpu.write(CPU_SCRATCH, scratch.address.to_bytes(8, "little"))
+    return cpu, scratch

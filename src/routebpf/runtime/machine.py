@@ -1,0 +1,110 @@
+"""Machine code by LLVM: link bitcode, optimise for this processor, load, and find addresses."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from functools import cache
+
+import llvmlite.binding as llvm
+
+from routebpf.runtime import cache as files
+from routebpf.runtime.bitcode import bitcode, cached_name
+from routebpf.runtime.native import Native, closure
+
+
+@cache
+def _initialised() -> None:
+    llvm.initialize_native_target()
+    llvm.initialize_native_asmprinter()
+
+
+@cache
+def target_machine(portable: bool = False) -> llvm.TargetMachine:
+    """Code generation for this processor, or for any of its architecture."""
+    _initialised()
+    target = llvm.Target.from_default_triple()
+    if portable:
+        return target.create_target_machine(opt=2, reloc="pic", codemodel="small")
+    features = llvm.get_host_cpu_features().flatten()
+    return target.create_target_machine(
+        cpu=llvm.get_host_cpu_name(), features=features, opt=2, reloc="pic", codemodel="small"
+    )
+
+
+def optimise(module: llvm.ModuleRef, machine: llvm.TargetMachine, *, inline: bool, level: int = 2) -> None:
+    """LLVM's standard passes on the whole module."""
+    tuning = llvm.create_pipeline_tuning_options(speed_level=level)
+    tuning.loop_vectorization = False  # loops here run over a few bytes; its code is large and slow to make
+    tuning.slp_vectorization = False
+    tuning.loop_unrolling = False
+    if inline:
+        tuning.inlining_threshold = 400
+    builder = llvm.create_pass_builder(machine, tuning)
+    builder.getModulePassManager().run(module, builder)
+
+
+def linked(functions: Sequence[Native], into: llvm.ModuleRef | None = None) -> llvm.ModuleRef:
+    """One module of `functions` and all that they call, or `into` with them; they are internal to it."""
+    module = into or llvm.parse_assembly("")
+    for one in closure(list(functions)):
+        module.link_in(llvm.parse_bitcode(bitcode(one)))
+        module.get_function(one.symbol).linkage = "internal"
+    return module
+
+
+class Code:
+    """Machine code in memory: addresses are valid as long as this object lives."""
+
+    def __init__(self, data: bytes) -> None:
+        _initialised()
+        self._engine = llvm.create_mcjit_compiler(llvm.parse_assembly(""), target_machine())
+        self._engine.add_object_file(llvm.ObjectFileRef.from_data(data))
+        self._engine.finalize_object()
+
+    def address(self, symbol: str) -> int:
+        found = int(self._engine.get_function_address(symbol))
+        if not found:
+            raise KeyError(symbol)
+        return found
+
+
+def emit(module: llvm.ModuleRef, exported: Sequence[str]) -> bytes:
+    """Optimise a module for this processor and give the object file; all but `exported` is internal."""
+    for one in module.functions:
+        if not one.is_declaration:
+            one.linkage = "external" if one.name in exported else "internal"
+    machine = target_machine()
+    module.triple = machine.triple
+    module.data_layout = str(machine.target_data)
+    optimise(module, machine, inline=True)
+    return bytes(machine.emit_object(module))
+
+
+@cache
+def _processor() -> str:
+    _initialised()
+    features = llvm.get_host_cpu_features().flatten()
+    return hashlib.sha256(f"{llvm.get_host_cpu_name()} {features} {llvm.llvm_version_info}".encode()).hexdigest()[:12]
+
+
+def machine_code(functions: Sequence[Native]) -> Code:
+    """The machine code of native functions, from the cache or compiled. Addresses by their symbols."""
+    needed = closure(list(functions))
+    key = hashlib.sha256("\n".join(sorted(map(cached_name, needed))).encode()).hexdigest()[:16]
+    name = f"{functions[0].symbol}-{key}-{_processor()}.o"
+    found = files.read(name)
+    if found is None:
+        found = emit(linked(functions), [one.symbol for one in functions])
+        files.write(name, found)
+    return Code(found)
+
+
+@cache
+def _code_of(function: Native) -> Code:
+    return machine_code([function])
+
+
+def function_address(function: Native) -> int:
+    """The address of one function's machine code, valid for the life of this process."""
+    return _code_of(function).address(function.symbol)
