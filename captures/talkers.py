@@ -11,12 +11,14 @@ import contextlib
 import socket
 import socketserver
 import sys
+from collections.abc import Callable
+from typing import ClassVar
 
 
 class MailConversation(socketserver.StreamRequestHandler):
     """The server's side of one SMTP connection (RFC 5321): takes every mail and keeps none."""
 
-    REPLIES = {  # noqa: RUF012
+    REPLIES: ClassVar = {
         b"EHLO": "250-mail.example.org\r\n250 8BITMIME",
         b"HELO": "250 mail.example.org",
         b"MAIL": "250 sender ok",
@@ -75,7 +77,7 @@ def burst(address: str, port: str, count: str, size_bytes: str) -> None:
             sender.sendto(number.to_bytes(4, "big") + bytes(int(size_bytes) - 4), destination)
 
 
-TALKERS = {"mail": mail, "scan": scan, "burst": burst}
+TALKERS: dict[str, Callable[..., None]] = {"mail": mail, "scan": scan, "burst": burst}
 
 if __name__ == "__main__":
     if len(sys.argv) < 2 or sys.argv[1] not in TALKERS:
