@@ -7,6 +7,11 @@ import sys
 from collections.abc import Generator
 
 import pytest
+from hypothesis import settings
+
+# The first run of a native function compiles it: no example has a deadline.
+settings.register_profile("routebpf", deadline=None)
+settings.load_profile("routebpf")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
