@@ -8,7 +8,12 @@ from importlib import import_module
 from routebpf.runtime.native import Native
 
 # The modules whose functions named bpf_… are helpers and kfuncs: `bpf_name(cpu, argument 1, …)`.
-_FUNCTION_MODULES: tuple[str, ...] = ()
+_FUNCTION_MODULES: tuple[str, ...] = (
+    "clock",
+    "loop",
+    "processor",
+    "random",
+)
 # By map type, the module of its operations (see `map_operation`).
 _MAP_MODULES: dict[int, str] = {}
 _OPERATIONS = {
