@@ -22,6 +22,10 @@ def _initialised() -> None:
 @cache
 def target_machine(portable: bool = False) -> llvm.TargetMachine:
     """Code generation for this processor, or for any of its architecture."""
+    return _new_target_machine(portable)
+
+
+def _new_target_machine(portable: bool) -> llvm.TargetMachine:
     _initialised()
     target = llvm.Target.from_default_triple()
     if portable:
@@ -57,8 +61,8 @@ class Code:
     """Machine code in memory: addresses are valid as long as this object lives."""
 
     def __init__(self, data: bytes) -> None:
-        _initialised()
-        self._engine = llvm.create_mcjit_compiler(llvm.parse_assembly(""), target_machine())
+        # The engine owns its target machine and frees it: it must not be the shared one.
+        self._engine = llvm.create_mcjit_compiler(llvm.parse_assembly(""), _new_target_machine(portable=False))
         self._engine.add_object_file(llvm.ObjectFileRef.from_data(data))
         self._engine.finalize_object()
 
