@@ -5,6 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum
 from functools import cache
+from importlib.util import find_spec
+
+from routebpf.spec import ReturnKind, helper_by_id, kfunc_by_name
+from routebpf.spec import context_accesses as context_accesses
+
+_NOWHERE: frozenset[str] = frozenset()
 
 
 class Result(Enum):
@@ -26,31 +32,47 @@ class Function:
     program_types: frozenset[str]
 
 
-def helper(number: int) -> Function | None:
-    """The helper with id `number`, or None if the kernel has none."""
-    from routebpf.spec import helper_by_id
-
-    return helper_by_id(number)
-
-
-def kfunc(name: str) -> Function | None:
-    """The kfunc named `name`, or None if no program here has it."""
-    from routebpf.spec import kfunc_by_name
-
-    return kfunc_by_name(name)
+_RESULTS = {
+    ReturnKind.INTEGER: Result.NUMBER,
+    ReturnKind.VOID: Result.NUMBER,
+    ReturnKind.PTR_TO_MAP_VALUE: Result.MAP_VALUE,
+}
 
 
 @cache
-def context_accesses(program_type: str) -> dict[tuple[int, int, bool], bool]:
-    """(offset, size, whether a write): whether a load gives a pointer; for all accesses that are allowed."""
-    from routebpf.spec import context_accesses as table
+def helper(number: int) -> Function | None:
+    """The helper with id `number`, or None if the kernel has none."""
+    row = helper_by_id(number)
+    if row is None:
+        return None
+    result = _RESULTS.get(row.returns.kind, Result.OTHER) if row.returns else Result.NUMBER
+    types = _NOWHERE if row.might_sleep else row.program_types
+    return Function(row.name, len(row.arguments), result, row.gpl_only, types)
 
-    return table(program_type)
+
+@cache
+def kfunc(name: str) -> Function | None:
+    """The kfunc named `name`, or None if no program here has it."""
+    row = kfunc_by_name(name.partition("___")[0])
+    if row is None:
+        return None
+    types = _NOWHERE if row.might_sleep else row.program_types
+    return Function(row.name, len(row.arguments), Result.OTHER if row.returns_pointer else Result.NUMBER, True, types)
 
 
 def is_gpl(license: str) -> bool:
     return license in ("GPL", "GPL v2", "GPL and additional rights", "Dual BSD/GPL", "Dual MIT/GPL", "Dual MPL/GPL")
 
 
+@cache
+def _has_registry() -> bool:
+    return find_spec("routebpf.runtime") is not None and find_spec("routebpf.runtime.registry") is not None
+
+
 def is_implemented(name: str) -> bool:
-    return True
+    """Whether the embedded host has this helper or kfunc."""
+    if not _has_registry():
+        return True
+    from routebpf.runtime import registry
+
+    return bool(registry.is_implemented(name))
