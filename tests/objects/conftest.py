@@ -90,6 +90,8 @@ def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session", params=sorted(_commands()))
 def compiler(request: pytest.FixtureRequest, directory: Path) -> Compiler:
     """Each compiler in turn."""
+    if request.param not in _commands():
+        pytest.skip(f"no {request.param} here")
     command, big_endian = _commands()[request.param]
     place = directory / request.param
     place.mkdir(exist_ok=True)

@@ -165,6 +165,8 @@ FLAGS = [
     ("-Os", "-g", "-mcpu=v3"),
     ("-O2", "-g", "-mcpu=v4"),
 ]
+# A pair that no compiler can make is no test: left out here, not skipped. clang 14 does not know -mcpu=v4.
+COMPILED = [(name, flags) for name in ("clang", "zig") for flags in FLAGS if name == "zig" or "-mcpu=v4" not in flags]
 
 
 @pytest.fixture(scope="module")
@@ -177,11 +179,14 @@ def kernel_version() -> tuple[int, int, int]:
     return int(major), int(minor), int(patch)
 
 
-@pytest.mark.parametrize("flags", FLAGS, ids=" ".join)
+@pytest.mark.parametrize(
+    ("compiler", "flags"),
+    COMPILED,
+    ids=lambda part: part if isinstance(part, str) else " ".join(part),
+    indirect=["compiler"],
+)
 @pytest.mark.parametrize("name", PROGRAMS)
 def test_the_kernel_runs_a_linked_program_to_the_result_of_the_source(compiler, kernel, in_kernel, name, flags):
-    if "-mcpu=v4" in flags and compiler.name == "clang":
-        pytest.skip("clang 14 does not know -mcpu=v4")
     source, expected = PROGRAMS[name]
     loaded = load_object(compiler.compile(source, *flags), target_btf=kernel, kernel_version=kernel_version())
     if expected is None:
