@@ -78,7 +78,7 @@ KERNEL_AND_LLVM = [
     ("r1 = 0x1122334455667788", "r1 = 0x1122334455667788 ll"),
     ("r1 = 0xffffffff", "r1 = 0xffffffff ll"),
     ("exit", ""),
-    ("call pc+7", "call 7"),
+    ("call bpf_get_prandom_u32#7", "call 7"),
     ("r0 = *(u16 *)skb[12]", ""),
     ("r0 = *(u8 *)skb[0]", ""),
     ("r0 = *(u32 *)skb[r1 + 0]", "r0 = *(u32 *)skb[r1]"),
