@@ -77,7 +77,8 @@ def recorder(path: Path, *command: str) -> Iterator[None]:
             process.wait(10)
         words.seek(0)
         told = words.read()
-    if not re.search(r"^0 packets dropped by kernel|received/dropped on interface .*/0 ", told, re.M):
+    lost = re.findall(r"^(\d+) packets dropped by kernel|received/dropped on interface '.*': \d+/(\d+)", told, re.M)
+    if not lost or any(int(tcpdumps or dumpcaps) for tcpdumps, dumpcaps in lost):
         raise SystemExit(f"{path.name}: {command[0]} lost packets:\n{told}")
 
 
