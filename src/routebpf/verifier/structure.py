@@ -44,7 +44,7 @@ def _check(program: Program, maps: Sequence[MapDefinition], registers: Mapping[i
         run = Pass(program, flow, maps, license)
         follow(run, registers)
         functions = tuple(
-            FunctionFacts(span.name, span.start, span.end, summary.stack_bytes)
+            FunctionFacts(span.name, span.start, span.end, summary.stack_bytes, summary.frame_bytes)
             for span, summary in zip(flow.spans, run.summaries, strict=True)
         )
         _check_frames(program, flow, functions, run.reachable)

@@ -65,10 +65,13 @@ def _alu(run: Pass, one: Instruction, form: Form, state: State) -> bool:
     a, b = run.read(state, one.dst), _operand(run, one, form, state)
     operator = SIGNED_OPERATORS[form.operator] if one.offset == 1 else form.operator
     if form.wide:
-        state.registers[one.dst] = arithmetic64(operator, a, b)
+        value = arithmetic64(operator, a, b)
+        if value.origin is Origin.STACK:
+            run.point_into_stack(value)
+        state.registers[one.dst] = value
     elif a.origin is Origin.CONSTANT and b.origin is Origin.CONSTANT:
-        value = ARITHMETIC32[operator](_number(a) & MASK32, _number(b) & MASK32)
-        state.registers[one.dst] = constant(value)
+        number = ARITHMETIC32[operator](_number(a) & MASK32, _number(b) & MASK32)
+        state.registers[one.dst] = constant(number)
     else:
         state.registers[one.dst] = NUMBER
     return True

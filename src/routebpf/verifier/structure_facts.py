@@ -44,12 +44,17 @@ class CallFacts:
 
 @dataclass(frozen=True, slots=True)
 class FunctionFacts:
-    """A function of the program: instructions `start` to `end` (exclusive) and the bytes of stack it uses."""
+    """A function of the program: instructions `start` to `end` (exclusive).
+
+    `stack_bytes` of stack it is known to use. `frame_bytes`, at least as many, is what an engine must give it: all 512
+    where an address on the stack is not known.
+    """
 
     name: str
     start: int
     end: int
     stack_bytes: int
+    frame_bytes: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ import heapq
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from routebpf.isa.opcodes import R10
+from routebpf.isa.opcodes import R10, STACK_BYTES
 from routebpf.objects.model import MapDefinition, Program
 from routebpf.verifier.structure_facts import CallFacts, ContextAccess, StructureError
 from routebpf.verifier.structure_flow import Flow
@@ -61,6 +61,7 @@ class Summary:
     callers: set[int] = field(default_factory=set)
     is_callback: bool = False
     stack_bytes: int = 0
+    frame_bytes: int = 0
 
 
 class Pass:
@@ -129,6 +130,13 @@ class Pass:
         """Note that the frame of function number `span` is used down to `at` (negative)."""
         summary = self.summaries[span]
         summary.stack_bytes = max(summary.stack_bytes, -at)
+        summary.frame_bytes = max(summary.frame_bytes, -at)
+
+    def point_into_stack(self, value: Value) -> None:
+        """Note that there is this pointer to the stack: through it the frame may be used from there on."""
+        summary = self.summaries[value.which]
+        lowest = -STACK_BYTES if value.offset is None else value.offset
+        summary.frame_bytes = min(max(summary.frame_bytes, -lowest), STACK_BYTES)
 
     def note_write(self, key: tuple[int, int], value: Value) -> None:
         """Note that the function at hand may put `value` into the slot of a frame that is not its own."""
