@@ -1,0 +1,89 @@
+"""`routebpf`: the commands, and what every one of them does with an error.
+
+Exit codes: 0 done; 1 the answer is no; 2 bad usage or bad input; 3 the machine lacks something.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from importlib import import_module
+
+import click
+
+from routebpf.errors import Error
+
+# By command: its module in this package, which has a click command `command`, and the line that `--help` shows.
+# A module is imported when its command runs, so that none pays for the others.
+_COMMANDS = {
+    "run": ("run", "Send a capture's packets down a route that carries a program."),
+    "exec": ("execute", "Run one program on one packet, or bare instructions on some memory."),
+    "disasm": ("disasm", "Show a program's instructions beside its C source."),
+    "spec": ("spec", "Show what a program may use: context fields, helpers, kfuncs, maps."),
+    "bench": ("bench", "Measure nanoseconds a packet."),
+}
+_INTERRUPTED = 130
+
+
+class _Commands(click.Group):
+    """A group whose commands are imported when they are asked for."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in _COMMANDS:
+            return None
+        command = import_module(f"routebpf.cli.{_COMMANDS[cmd_name][0]}").command
+        assert isinstance(command, click.Command)
+        return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args and args[0] not in _COMMANDS and not args[0].startswith("-"):
+            from difflib import get_close_matches
+
+            near = get_close_matches(args[0], _COMMANDS, 1)
+            hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(_COMMANDS)}"
+            raise click.UsageError(f"no command {args[0]!r}; {hint}", ctx)
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, text) for name, (_, text) in _COMMANDS.items()])
+
+
+@click.group(
+    cls=_Commands,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog="Example: routebpf run examples/drop_smtp.bpf.c --to 10.0.0.0/8 --pcap captures/mail-and-dns.pcapng",
+)
+@click.version_option(package_name="routebpf", message="%(prog)s %(version)s")
+def commands() -> None:
+    """Put an eBPF program on a route, and see, test and trust what it does."""
+
+
+def main() -> None:
+    """Run the command line and leave with its exit code."""
+    try:
+        commands(prog_name="routebpf", standalone_mode=False)
+    except Error as error:
+        _say(str(error))
+        sys.exit(error.exit_code)
+    except click.exceptions.Exit as stop:
+        sys.exit(stop.exit_code)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except (click.Abort, KeyboardInterrupt):
+        _say("interrupted")
+        sys.exit(_INTERRUPTED)
+    except BrokenPipeError:
+        # Whoever reads the output has enough of it. The interpreter must not find out again when it ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)
+
+
+def _say(message: str) -> None:
+    click.echo(f"routebpf: {message}", err=True)
