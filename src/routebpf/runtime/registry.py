@@ -15,7 +15,10 @@ _FUNCTION_MODULES: tuple[str, ...] = (
     "random",
 )
 # By map type, the module of its operations (see `map_operation`).
-_MAP_MODULES: dict[int, str] = {}
+_MAP_MODULES: dict[int, str] = {
+    2: "map_array",
+    6: "map_percpu_array",
+}
 _OPERATIONS = {
     "bpf_map_lookup_elem": "lookup",
     "bpf_map_update_elem": "update",
