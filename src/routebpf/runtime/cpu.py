@@ -25,7 +25,15 @@ CPU_SKB = 88  # the packet of the running program
 CPU_DEPTH = 96  # 32 bits: how often lwtunnel_xmit was entered for the packet
 CPU_PACKET = 104  # the number of the packet in the replay
 CPU_CLONE = 112  # a second struct skb with a buffer of its own, for clones
-CPU_BYTES = 256
+CPU_ROUTE_CACHE = 120  # the address of its cache of route lookups (datapath.fib_lookup)
+CPU_ROUTE_COUNTS = 128  # the address of its counters by route and verdict (datapath.replay)
+CPU_REASON_COUNTS = 136  # the address of its counters by reason
+CPU_FRAGMENTS = 144  # the addresses of struct skbs for fragments, one a level
+CPU_LEVEL = 152  # how many of them are in use
+CPU_IS_REROUTED = 160  # whether the packet was rerouted
+CPU_IPV4_IDS = 168  # how many IP ids the host has given
+CPU_TUNNEL = 256  # the record of tunnel metadata (runtime.skb_tunnel)
+CPU_BYTES = 576
 
 CLOCK_SET, CLOCK_MACHINE = range(2)
 SCRATCH_BYTES = 1 << 17

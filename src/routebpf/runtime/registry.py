@@ -13,6 +13,13 @@ _FUNCTION_MODULES: tuple[str, ...] = (
     "loop",
     "processor",
     "random",
+    "skb_bytes",
+    "skb_csum",
+    "skb_encap",
+    "skb_hash",
+    "skb_room",
+    "skb_route",
+    "skb_tunnel",
 )
 # By map type, the module of its operations (see `map_operation`).
 _MAP_MODULES: dict[int, str] = {
