@@ -1,1 +1,22 @@
-"""Engines: they run a program. The JIT is fast, the interpreter checks every access."""
+"""Engines: they run a program. The JIT is fast; the interpreter checks every access and can be watched."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from routebpf.engine.interpreter import interpret as interpret
+    from routebpf.engine.jit import compile_program as compile_program
+    from routebpf.engine.raw import run_raw as run_raw
+
+# Imported at their first use: the interpreter does not need LLVM.
+_PLACES = {"compile_program": "jit", "interpret": "interpreter", "run_raw": "raw"}
+__all__ = sorted(_PLACES)
+
+
+def __getattr__(name: str) -> Any:
+    module = _PLACES.get(name)
+    if module is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{module}"), name)
