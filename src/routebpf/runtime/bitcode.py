@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+import re
 import sys
 from functools import cache
 from types import FunctionType
@@ -11,6 +12,8 @@ from typing import Any
 from routebpf.runtime import cache as files
 from routebpf.runtime.memory import Primitive
 from routebpf.runtime.native import Native
+
+_NO_WRAP = re.compile(r"\b(add|sub|mul|shl)(?: nuw| nsw)+\b")
 
 
 def bitcode(function: Native) -> bytes:
@@ -88,7 +91,22 @@ def _numba_ir(function: Native) -> tuple[str, str]:
     result = compiler.compile_extra(
         typing_context, target_context, body, (types.int64,) * function.arity, types.int64, flags, {}
     )
-    return result.library.get_llvm_str(), result.fndesc.llvm_func_name
+    # Numba says that signed arithmetic never overflows; here it wraps.
+    text = _NO_WRAP.sub(r"\1", result.library.get_llvm_str())
+    return text, result.fndesc.llvm_func_name
+
+
+@contextmanager
+def _wrapping_arithmetic() -> Iterator[None]:
+    """Numba tells LLVM that signed sums never overflow; here they wrap around, and LLVM must not assume otherwise."""
+    from numba.cpython import numbers
+
+    before = numbers._int_arith_flags
+    numbers._int_arith_flags = lambda _: []
+    try:
+        yield
+    finally:
+        numbers._int_arith_flags = before
 
 
 @cache

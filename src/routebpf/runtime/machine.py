@@ -51,8 +51,10 @@ def optimise(module: llvm.ModuleRef, machine: llvm.TargetMachine, *, inline: boo
 def linked(functions: Sequence[Native], into: llvm.ModuleRef | None = None) -> llvm.ModuleRef:
     """One module of `functions` and all that they call, or `into` with them; they are internal to it."""
     module = into or llvm.parse_assembly("")
-    for one in closure(list(functions)):
+    needed = closure(list(functions))
+    for one in needed:
         module.link_in(llvm.parse_bitcode(bitcode(one)))
+    for one in needed:  # only now: a declaration that is linked in does not find an internal function
         module.get_function(one.symbol).linkage = "internal"
     return module
 

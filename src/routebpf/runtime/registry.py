@@ -23,7 +23,9 @@ _FUNCTION_MODULES: tuple[str, ...] = (
 )
 # By map type, the module of its operations (see `map_operation`).
 _MAP_MODULES: dict[int, str] = {
+    1: "map_hash",
     2: "map_array",
+    5: "map_percpu_hash",
     6: "map_percpu_array",
 }
 _OPERATIONS = {
