@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import platform
-import re
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from types import FunctionType
 from typing import Any
@@ -12,8 +13,6 @@ from typing import Any
 from routebpf.runtime import cache as files
 from routebpf.runtime.memory import Primitive
 from routebpf.runtime.native import Native
-
-_NO_WRAP = re.compile(r"\b(add|sub|mul|shl)(?: nuw| nsw)+\b")
 
 
 def bitcode(function: Native) -> bytes:
@@ -88,12 +87,11 @@ def _numba_ir(function: Native) -> tuple[str, str]:
     for name, one in function.references.items():
         scope[name] = one if isinstance(one, int) else _intrinsic(one)
     body = FunctionType(code.__code__, scope, code.__name__)
-    result = compiler.compile_extra(
-        typing_context, target_context, body, (types.int64,) * function.arity, types.int64, flags, {}
-    )
-    # Numba says that signed arithmetic never overflows; here it wraps.
-    text = _NO_WRAP.sub(r"\1", result.library.get_llvm_str())
-    return text, result.fndesc.llvm_func_name
+    with _wrapping_arithmetic():
+        result = compiler.compile_extra(
+            typing_context, target_context, body, (types.int64,) * function.arity, types.int64, flags, {}
+        )
+    return result.library.get_llvm_str(), result.fndesc.llvm_func_name
 
 
 @contextmanager

@@ -19,10 +19,11 @@ import inspect
 from collections.abc import Callable, Iterator
 from types import CodeType, FunctionType
 
-from routebpf.runtime.memory import Primitive
+from routebpf.runtime.memory import Primitive, maximum, minimum
 
 _PREFIX = "routebpf_"
-_BUILTINS = frozenset({"range", "min", "max", "abs"})
+_BUILTINS = frozenset({"range", "abs"})
+_BUILTIN_PRIMITIVES = {"min": minimum, "max": maximum}  # Numba's own are functions apart, which nothing would link
 
 
 class Native:
@@ -114,7 +115,9 @@ def _references(function: FunctionType) -> Iterator[tuple[str, Native | Primitiv
     scope = inspect.getclosurevars(function).globals if function.__closure__ else function.__globals__
     for name in function.__code__.co_names:
         if name not in scope:
-            if name not in _BUILTINS:
+            if name in _BUILTIN_PRIMITIVES:
+                yield name, _BUILTIN_PRIMITIVES[name]
+            elif name not in _BUILTINS:
                 raise TypeError(f"{function.__module__}.{function.__name__}: {name} is no global of a native function")
             continue
         one = scope[name]
