@@ -17,6 +17,7 @@ _FUNCTION_MODULES: tuple[str, ...] = (
     "skb_csum",
     "skb_encap",
     "skb_hash",
+    "skb_redirect",
     "skb_room",
     "skb_route",
     "skb_tunnel",

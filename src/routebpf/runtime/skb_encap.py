@@ -29,6 +29,7 @@ from routebpf.runtime.skb import (
     SKB_INNER_PROTOCOL,
     SKB_NETWORK_HEADER,
     SKB_PROTOCOL,
+    SKB_TRANSPORT_HEADER,
 )
 from routebpf.runtime.skb_hash import skb_clear_hash
 from routebpf.runtime.skb_room import skb_cow, skb_push, skb_reset_network_header
@@ -43,8 +44,8 @@ _GRE_CSUM = 0x80  # in its first byte
 def bpf_lwt_push_encap(cpu: int, skb: int, kind: int, header: int, size: int) -> int:
     """Put an outer IPv4 or IPv6 header, and what follows it (GRE, UDP, GUE …), before the packet.
 
-    The network header and the protocol are the outer ones then, the transport header stays where it is, the hash is
-    gone. No length is filled in, and the IPv4 checksum only where it is 0. -EINVAL: a kind other than
+    The network header and the protocol are the outer ones then, the hash is gone. The transport header is an outer UDP
+    one (since Linux 6.18.40 or so; before, as with all other protocols, it stays the inner one). No length is filled in, and the IPv4 checksum only where it is 0. -EINVAL: a kind other than
     BPF_LWT_ENCAP_IP, or a header that is none; -ENOTSUPP, -EPROTONOSUPPORT, -EINVAL: a GSO packet that cannot be cut
     so, and the header is there nevertheless.
     """
@@ -54,8 +55,11 @@ def bpf_lwt_push_encap(cpu: int, skb: int, kind: int, header: int, size: int) ->
     if size < 20 or size > _MAX_HEADER:
         return -EINVAL
     version = load8(header) >> 4
-    least = (load8(header) & 15) * 4 if version == 4 else 40
-    if (version != 4 and version != 6) or size < least:
+    if version != 4 and version != 6:
+        return -EINVAL
+    next_header = (load8(header) & 15) * 4 if version == 4 else 40
+    protocol = load8(header + (9 if version == 4 else 6))
+    if size < next_header + (8 if protocol == _UDP else 0):
         return -EINVAL
     if skb_cow(skb, size):
         return -ENOMEM
@@ -65,6 +69,8 @@ def bpf_lwt_push_encap(cpu: int, skb: int, kind: int, header: int, size: int) ->
     outer = skb_push(skb, size)
     skb_reset_network_header(skb)
     copy(outer, header, size)
+    if protocol == _UDP:
+        store64(skb + SKB_TRANSPORT_HEADER, load64(skb + SKB_NETWORK_HEADER) + next_header)
     skb_clear_hash(skb)
     if version == 4:
         store32(skb + SKB_PROTOCOL, ETH_P_IP)
