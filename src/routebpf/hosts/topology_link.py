@@ -11,7 +11,7 @@ from routebpf.hosts.topology_words import (
     Option,
     Words,
     choice,
-    device_name,
+    device_name_here,
     is_help,
     number,
     on_off,
@@ -46,7 +46,8 @@ def _lladdr(field: str) -> Option:
 
 def _name(field: str) -> Option:
     def option(draft: Draft, words: Words) -> None:
-        draft[field] = device_name(words, words.argument("a device name"))
+        words.argument("a device name")
+        draft[field] = device_name_here(words)
 
     return option
 
@@ -111,7 +112,7 @@ def _device(draft: Draft, words: Words) -> None:
         words.argument("a device")
     if "device" in draft:
         raise words.refuse("an option of a link (its device is there already)", [*_LINK.names, *_KINDS])
-    draft["device"] = words.word
+    draft["device"], draft["device_at"] = words.word, words.at
 
 
 _LINK = Keywords[Option](
@@ -151,6 +152,7 @@ _LINK = Keywords[Option](
         "gso_max_size": _without_effect("gso_max_size", _any_number),
         "gso_max_segs": _without_effect("gso_max_segs", _any_number),
         "gro_max_size": _without_effect("gro_max_size", _any_number),
+        "parentdev": _without_effect("parentdev", _any_word),
     }
 )
 
@@ -278,15 +280,24 @@ def _with_options(draft: Draft) -> Draft:
     return draft
 
 
+def _abbreviation(word: str) -> str:
+    """A note for errors after a word that its writer may have meant as the name of a device."""
+    if word in _LINK.names:
+        return ""
+    return f' ("{word}" is short for {_LINK.whole(word)}: a device of that name needs "dev" before it)'
+
+
 def _link_options(words: Words) -> Draft:
     """The options up to the end, or up to and with `type KIND`; what follows belongs to the kind."""
     draft: Draft = {"options": []}
     while words.more:
         option = _LINK.get(words.word)
+        words.note = _abbreviation(words.word) if option else ""
         (option or _device)(draft, words)
         words.at += 1
         if "kind" in draft:
             break
+    words.note = ""
     return draft
 
 
@@ -320,12 +331,13 @@ def _peer(words: Words, verb: Verb) -> Link:
 
 def _join_names(draft: Draft, words: Words) -> None:
     """`NAME`, `dev NAME` and `name NAME` are one thing for a new device."""
-    device = draft.pop("device", None)
-    if device is None:
+    if draft.pop("device", None) is None:
         return
+    at, words.at = words.at, draft.pop("device_at")
     if "name" in draft:
         raise words.error("both a name and a device are given; a new device has one name")
-    draft["name"] = device_name(words, device)
+    draft["name"] = device_name_here(words)
+    words.at = at
 
 
 def parse_new_link(words: Words, verb: Verb, family: int | None) -> Link:  # noqa: ARG001
@@ -343,7 +355,7 @@ def parse_set_link(words: Words, verb: Verb, family: int | None) -> Link:  # noq
     draft = _link_options(words)
     if "kind" in draft:
         _describe_kind(draft, words, verb)
-    device = draft.pop("device", None)
+    device, _ = draft.pop("device", None), draft.pop("device_at", None)
     if device is None:
         raise words.error("which device? Write its name, or dev and its name")
     if "ifindex" in draft:
@@ -368,7 +380,7 @@ def _tuntap_name(draft: Draft, words: Words) -> None:
         raise words.refuse("an option of tuntap", _TUNTAP.names)
     if "name" in draft:
         raise words.refuse("an option of tuntap (its name is there already)", _TUNTAP.names)
-    draft["name"] = device_name(words, words.word)
+    draft["name"] = device_name_here(words)
 
 
 _MODES = Keywords({"tun*": "tun", "tap*": "tap"})

@@ -24,7 +24,7 @@ from routebpf.hosts.topology_words import (
     Keywords,
     Option,
     Words,
-    device_name,
+    device_name_here,
     is_help,
     number,
     refused,
@@ -72,7 +72,8 @@ def _rule_realms(draft: Draft, words: Words) -> None:
 
 def _interface(field: str) -> Option:
     def option(draft: Draft, words: Words) -> None:
-        draft[field] = device_name(words, words.argument("a device"))
+        words.argument("a device")
+        draft[field] = device_name_here(words)
 
     return option
 
@@ -130,7 +131,7 @@ _RULE = Keywords[Option](
         "fwmark": _mark,
         "realms*": _rule_realms,
         "protocol*": _named("protocol", PROTOCOLS),
-        "tun_id": take_number("tunnel_id", "a tunnel id", 0xFFFFFFFFFFFFFFFF),
+        "tun_id*": take_number("tunnel_id", "a tunnel id", 0xFFFFFFFFFFFFFFFF),
         "table* lookup": _named("table", TABLES),
         "suppress_prefixlength* sup_pl": take_number("suppress_prefix_length", "a prefix length", 0x7FFFFFFF),
         "suppress_ifgroup* sup_group": _named("suppress_group", GROUPS),

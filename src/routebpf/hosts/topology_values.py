@@ -27,7 +27,7 @@ class Command:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tunnel:
-    """The outer header of a tunnel device. `ttl` 0 and `tos` 1: inherited from the inner header, as the kernel has it."""
+    """The outer header of a tunnel device. `ttl` 0 and `tos` 1: inherited from the inner header, as in the kernel."""
 
     local: bytes | None = None
     remote: bytes | None = None
@@ -146,7 +146,7 @@ class BpfEncap:
 
 @dataclass(frozen=True, slots=True)
 class Rtax:
-    """One of a route's RTA_METRICS, by ip's name (`mtu`, `advmss`, `rtt`…), in the kernel's unit; `congctl` is a name."""
+    """One of a route's RTA_METRICS, by ip's name (`mtu`, `advmss`, `rtt`…), in the kernel's unit; `congctl`: a name."""
 
     name: str
     value: int | str
@@ -244,7 +244,7 @@ class Rule(Command):
     fwmark: int | None = None
     fwmask: int | None = None
     realms: int = 0
-    protocol: int = 3
+    protocol: int = 0
     ip_protocol: int | None = None
     source_ports: tuple[int, int] | None = None
     destination_ports: tuple[int, int] | None = None

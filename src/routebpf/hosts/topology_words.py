@@ -47,17 +47,22 @@ class Keywords(Generic[T]):
         """What `word` means here; None when it is no keyword."""
         return self.table.get(word)
 
+    def whole(self, word: str) -> str:
+        """The keyword that `word` is or is short for."""
+        return next(name for name in self.names if name.startswith(word) and self.table[name] is self.table[word])
+
 
 class Words:
-    """A cursor over the words of a line. `at` is the word under the cursor; `doing` names the command, for errors."""
+    """A cursor over the words of a line, on word number `at`. Errors start with `doing`, the command, and end with `note`."""
 
-    __slots__ = ("at", "doing", "line", "where", "words")
+    __slots__ = ("at", "doing", "line", "note", "where", "words")
 
     def __init__(self, words: Sequence[str], where: str, line: int = 0, doing: str = "") -> None:
         self.words = words
         self.where = where
         self.line = line
         self.doing = doing
+        self.note = ""
         self.at = 0
 
     @property
@@ -88,10 +93,14 @@ class Words:
         text = " ".join(([before] if before else []) + shown[self.at : self.at + _SHOWN_AFTER])
         start = len(before) + 1 if before else 0
         width = len(shown[self.at]) if self.more else 1
-        return InputError(f"{place}{doing}{problem}{suggestion}\n    {text}\n    {' ' * start}{'^' * max(1, width)}")
+        return InputError(
+            f"{place}{doing}{problem}{suggestion}{self.note}\n    {text}\n    {' ' * start}{'^' * max(1, width)}"
+        )
 
     def refuse(self, expected: str, near: Iterable[str] = ()) -> InputError:
         """An error that says that the word under the cursor is not what was expected there."""
+        if not self.more:
+            return self.error(f"the line ends where {expected} was expected")
         return self.error(f'expected {expected}, not "{_shown(self.word)}"', near)
 
     def _suggestion(self, near: Iterable[str]) -> str:
@@ -193,8 +202,9 @@ def is_help(word: str) -> bool:
     return word != "" and "help".startswith(word)
 
 
-def device_name(words: Words, word: str) -> str:
-    """`word`, when the kernel lets a device have that name (kernel: net/core/dev.c, dev_valid_name)."""
+def device_name_here(words: Words) -> str:
+    """The word under the cursor as the name of a new device (kernel: net/core/dev.c, dev_valid_name)."""
+    word = words.word
     if not 0 < len(word) < 16 or word in (".", "..") or any(c in "/:" or c.isspace() for c in word):
         raise words.refuse('a device name, of 1 to 15 characters without "/", ":" and spaces')
     return word
