@@ -9,6 +9,7 @@ import llvmlite.binding as llvm
 
 from routebpf.engine import jit_alu, jit_calls, jit_flow, jit_memory
 from routebpf.engine.compiled import MapFace, missing_ksym, value_address
+from routebpf.engine.jit_calls import Callees
 from routebpf.engine.jit_writer import FunctionWriter
 from routebpf.isa import FORMS, Form, Instruction, Kind, wide_immediate
 from routebpf.isa.opcodes import (
@@ -23,7 +24,6 @@ from routebpf.isa.opcodes import (
 )
 from routebpf.objects.model import Program
 from routebpf.runtime.machine import Code, emit, linked
-from routebpf.runtime.native import Native
 from routebpf.verifier.structure import RAW
 from routebpf.verifier.structure_facts import Facts, FunctionFacts
 
@@ -70,7 +70,7 @@ def compile_program(program: Program, facts: Facts, maps: Sequence[MapFace]) -> 
     """
     writer = _ProgramWriter(program, facts, maps)
     module = llvm.parse_assembly(writer.text())
-    return JitProgram(Code(emit(linked(list(writer.natives.values()), module), [_ENTRY])), maps)
+    return JitProgram(Code(emit(linked(list(writer.callees.linked.values()), module), [_ENTRY])), maps)
 
 
 def compile_raw(instructions: Sequence[Instruction], facts: Facts) -> JitProgram:
@@ -80,16 +80,18 @@ def compile_raw(instructions: Sequence[Instruction], facts: Facts) -> JitProgram
 
 @dataclass(slots=True)
 class _ProgramWriter:
-    """The IR of a program. `natives` are the native functions it calls, by symbol."""
+    """The IR of a program, and the native functions it calls."""
 
     program: Program
     facts: Facts
     maps: Sequence[MapFace]
-    natives: dict[str, Native] = field(default_factory=dict)
+    callees: Callees = field(default_factory=Callees)
 
     def text(self) -> str:
         functions = [self._function(one) for one in self.facts.functions if self.facts.reachable[one.start]]
-        declared = [f"declare i64 @{one.symbol}({', '.join(['i64'] * one.arity)})\n" for one in self.natives.values()]
+        declared = [
+            f"declare i64 @{one.symbol}({', '.join(['i64'] * one.arity)})\n" for one in self.callees.linked.values()
+        ]
         return "".join([_INTRINSICS, *declared, *functions])
 
     def _function(self, function: FunctionFacts) -> str:
@@ -173,7 +175,6 @@ class _ProgramWriter:
             jit_calls.call_function(w, at + one.imm + 1)
             return
         if one.src == PSEUDO_KFUNC_CALL:
-            native = jit_calls.call_native(w, self.program.kfuncs[one.imm].partition("___")[0])
+            jit_calls.call_native(w, self.program.kfuncs[one.imm].partition("___")[0], self.callees)
         else:
-            native = jit_calls.call_helper(w, one.imm, self.facts.calls.get(at), self.maps)
-        self.natives[native.symbol] = native
+            jit_calls.call_helper(w, one.imm, self.facts.calls.get(at), self.maps, self.callees)
