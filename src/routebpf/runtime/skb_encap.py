@@ -44,10 +44,10 @@ _GRE_CSUM = 0x80  # in its first byte
 def bpf_lwt_push_encap(cpu: int, skb: int, kind: int, header: int, size: int) -> int:
     """Put an outer IPv4 or IPv6 header, and what follows it (GRE, UDP, GUE …), before the packet.
 
-    The network header and the protocol are the outer ones then, the hash is gone. The transport header is an outer UDP
-    one (since Linux 6.18.40 or so; before, as with all other protocols, it stays the inner one). No length is filled in, and the IPv4 checksum only where it is 0. -EINVAL: a kind other than
-    BPF_LWT_ENCAP_IP, or a header that is none; -ENOTSUPP, -EPROTONOSUPPORT, -EINVAL: a GSO packet that cannot be cut
-    so, and the header is there nevertheless.
+    The network header and the protocol are the outer ones then, the hash is gone. So is the transport header if it is
+    UDP (before Linux 6.18.40 or so, and for any other protocol, it stays the inner one). No length is filled in, and
+    the IPv4 checksum only where it is 0. -EINVAL: a kind other than BPF_LWT_ENCAP_IP, or a header that is none;
+    -ENOTSUPP, -EPROTONOSUPPORT, -EINVAL: a GSO packet that cannot be cut so, and the header is there nevertheless.
     """
     if low32(kind) != BPF_LWT_ENCAP_IP:
         return -EINVAL

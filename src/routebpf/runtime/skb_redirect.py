@@ -61,9 +61,12 @@ def bpf_redirect(cpu: int, ifindex: int, flags: int) -> int:
 
 @native
 def bpf_clone_redirect(cpu: int, skb: int, ifindex: int, flags: int) -> int:
-    """A copy of the packet leaves at once. 0; -EINVAL: unknown flags, no such device; -EBADMSG: GSO of no type; -ERANGE:
-    no link header; or what the device says: NET_XMIT_CN where it is down, NET_XMIT_DROP where the frame is too long, or
-    NET_RX_DROP where one is down that should receive."""
+    """A copy of the packet leaves at once.
+
+    0; -EINVAL: unknown flags, no such device; -EBADMSG: GSO of no type; -ERANGE: no link header; or what the device
+    says: NET_XMIT_CN where it is down, NET_XMIT_DROP where the frame is too long, NET_RX_DROP where one is down that
+    should receive.
+    """
     if flags & ~BPF_F_INGRESS:
         return -EINVAL
     if load32(skb + SKB_GSO_SIZE) and load32(skb + SKB_GSO_TYPE) == 0:
@@ -80,9 +83,12 @@ def bpf_clone_redirect(cpu: int, skb: int, ifindex: int, flags: int) -> int:
 
 @native
 def skb_do_redirect(cpu: int, skb: int) -> int:
-    """What a verdict of BPF_REDIRECT does with the packet. 0: it left. RECEIVED: a device has received it, nothing leaves.
-    Negative, and it is dropped, though the kernel tells no sender: -EINVAL: no such device, or bpf_redirect was not
-    called; -ERANGE: no link header; -ENETDOWN: the device is down; -EMSGSIZE: the frame is too long for it."""
+    """What a verdict of BPF_REDIRECT does with the packet.
+
+    0: it left. RECEIVED: a device has received it, nothing leaves. Negative, and it is dropped, though the kernel tells
+    no sender: -EINVAL: no such device, or bpf_redirect was not called; -ERANGE: no link header; -ENETDOWN: the device
+    is down; -EMSGSIZE: the frame is too long for it.
+    """
     ifindex = load32(cpu + CPU_REDIRECT_IFINDEX)
     flags = load32(cpu + CPU_REDIRECT_FLAGS)
     store32(cpu + CPU_REDIRECT_IFINDEX, 0)
