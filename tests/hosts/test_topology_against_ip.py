@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -60,6 +61,11 @@ _BY_REASON: dict[str, list[str]] = {
         "link set v3 xdp off",
         "link set group 5 up",
         "rule add nat 10.0.0.1",
+        "rule add throw prio 7001",
+        "rule add multicast prio 7002",
+        "rule add 5 prio 7003",
+        "rule flush 10.0.0.0/8 table 5",
+        "addr flush home",
     ],
     "ip's parser takes it and every kernel refuses it": [
         "route add 10.11.11.0/24 encap bpf dev v0",
@@ -129,6 +135,9 @@ addr add 2001:db8::1/64 dev v0 nodad
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    missing = [tool for tool in ("ip", "nsenter", "clang") if shutil.which(tool) is None]
+    if missing:
+        pytest.skip(f"needs {', '.join(missing)}")
     made = tmp_path_factory.mktemp("topology")
     (made / "prog.c").write_text(_OBJECT)
     subprocess.run(["clang", "-O2", "-target", "bpf", "-c", "prog.c", "-o", "prog.o"], cwd=made, check=True)
@@ -166,7 +175,9 @@ def parser_refusal(result: subprocess.CompletedProcess[str]) -> str | None:
     ip ends with 255 or 1 where its parser gives up. Where the kernel refuses, it says "RTNETLINK answers" or, with the
     kernel's own words, "Error: …", and then "Command failed", or it ends with 2.
     """
-    said = [line for line in result.stderr.splitlines() if line and not line.startswith(("Warning", "Command failed"))]
+    said = [
+        line for line in result.stderr.splitlines() if line and not line.startswith(("Warning", " ", "Command failed"))
+    ]
     first = said[0] if said else ""
     assert "Cannot find device" not in first, f"the test's namespace lacks a device: {first}"
     if result.returncode in (0, 2) or first.startswith("Couldn't retrieve pinned program"):
@@ -335,6 +346,22 @@ def test_a_deleted_route_is_one_that_fits_what_the_line_says(fresh: Namespace, l
     assert route.type == "unspec" or gone["type"] == str(_RTN[route.type])
     assert route.protocol == 0 or gone["protocol"] == str(route.protocol)
     assert route.scope == 255 or gone["scope"] == str(route.scope)
+
+
+def test_an_address_deleted_without_its_length_goes_whatever_its_length(fresh: Namespace) -> None:
+    fresh.batch("addr add 10.20.0.1/24 dev v2\n")
+    line = "addr del 10.20.0.1 dev v2"
+    fresh.batch(line + "\n")
+    (ours,) = parse_topology(line)
+    assert isinstance(ours, Address)
+    assert ours.any_length
+    assert not [info for info in fresh.listed("addr", "show", "dev", "v2")[0]["addr_info"] if info["family"] == "inet"]
+    with_length = "addr del 10.20.0.1/32 dev v2"
+    fresh.batch("addr add 10.20.0.1/24 dev v2\n")
+    assert fresh.ip("-batch", "-", text=with_length + "\n").returncode != 0
+    (ours,) = parse_topology(with_length)
+    assert isinstance(ours, Address)
+    assert not ours.any_length
 
 
 ADDRESSES = """

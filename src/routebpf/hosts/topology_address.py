@@ -84,6 +84,7 @@ def _local(draft: Draft, words: Words) -> None:
     if "local" in draft:
         raise words.refuse("an option of an address (which is there already)", _ADDRESS.names)
     draft["local"] = _some_prefix(words, draft["family"])
+    draft["length_given"] = "/" in words.word
     draft["family"] = draft["local"].family
 
 
@@ -143,6 +144,7 @@ def _finished_address(draft: Draft, words: Words, verb: Verb) -> Address:
         valid_seconds=None if valid == _FOREVER else valid,
         preferred_seconds=None if preferred == _FOREVER else preferred,
         flags=tuple(flag for flag in draft["flags"] if local.family == 6 or flag not in _IPV6_FLAGS),
+        any_length=verb == "delete" and local.family == 4 and peer is None and not draft["length_given"],
     )
 
 

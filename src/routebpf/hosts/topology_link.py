@@ -112,6 +112,8 @@ def _device(draft: Draft, words: Words) -> None:
         words.argument("a device")
     if "device" in draft:
         raise words.refuse("an option of a link (its device is there already)", [*_LINK.names, *_KINDS])
+    if not words.word or "/" in words.word or any(character.isspace() for character in words.word):
+        raise words.refuse("a device")
     draft["device"], draft["device_at"] = words.word, words.at
 
 

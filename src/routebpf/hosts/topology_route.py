@@ -126,6 +126,12 @@ def _via(draft: Draft, words: Words) -> None:
     draft["via"] = via
 
 
+def _only_via(draft: Draft, words: Words) -> None:
+    if "via" in draft:
+        raise words.error("a second gateway; several of them are nexthop via … nexthop via …")
+    _via(draft, words)
+
+
 def _realms(draft: Draft, words: Words) -> None:
     draft["realms"] = realms_argument(words)
 
@@ -244,7 +250,7 @@ _ROUTE = Keywords[Option](
     {
         "src": _source_address,
         "as": refused("it belongs to MPLS"),
-        "via": _via,
+        "via": _only_via,
         "from": _source_prefix,
         "tos dsfield*": _named("tos", DSFIELDS),
         "expires": take_number("expires_seconds", "a time in seconds"),

@@ -102,6 +102,9 @@ def _range(field: str, pattern: re.Pattern[str], maximum: int, of: str) -> Optio
     return option
 
 
+_ACTIONS = {"unicast": "lookup"} | {kind: kind for kind in ("unreachable", "blackhole", "prohibit")}
+
+
 def _action(draft: Draft, words: Words) -> None:
     if words.word == "type":
         words.argument("an action")
@@ -114,10 +117,10 @@ def _action(draft: Draft, words: Words) -> None:
     elif word and "nop".startswith(word):
         draft["action"] = "nop"
     else:
-        kind = ROUTE_TYPES.get(word)
-        if kind is None:
-            raise words.refuse("an option or an action of a rule", [*_RULE.names, *ROUTE_TYPES.names, "goto", "nop"])
-        draft["action"] = "lookup" if kind == "unicast" else kind
+        action = _ACTIONS.get(ROUTE_TYPES.get(word) or "")
+        if action is None:
+            raise words.refuse("an option or an action of a rule", [*_RULE.names, *_ACTIONS, "goto", "nop"])
+        draft["action"] = action
     draft["acts"] = True
 
 

@@ -74,7 +74,8 @@ class Address(Command):
     """`addr`: an address of a device. `interface` is the address with its prefix length; that of a peer's prefix, if
     there is a peer.
 
-    `scope`, `flags` as in the kernel's ifaddrmsg; lifetimes in seconds, None for ever.
+    `scope`, `flags` as in the kernel's ifaddrmsg; lifetimes in seconds, None for ever. `any_length`: a delete
+    that gives no prefix length, so that an IPv4 address goes whatever its length.
     """
 
     device: str
@@ -88,6 +89,7 @@ class Address(Command):
     valid_seconds: int | None = None
     preferred_seconds: int | None = None
     flags: tuple[str, ...] = ()
+    any_length: bool = False
 
     @property
     def family(self) -> int:
@@ -224,8 +226,7 @@ class Route(Command):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rule(Command):
-    """`rule`: which table a packet is looked up in. `action`: lookup, unreachable, blackhole, prohibit, goto, nop or
-    another route type.
+    """`rule`: which table a packet is looked up in. `action`: lookup, unreachable, blackhole, prohibit, goto, nop.
 
     `table`: None where the action needs none. `ports`: first and last. `tunnel_id`, `uid_range`, `l3mdev`: as in the
     kernel's fib rules.

@@ -53,7 +53,7 @@ class Keywords(Generic[T]):
 
 
 class Words:
-    """A cursor over the words of a line, on word number `at`. Errors start with `doing`, the command, and end with `note`."""
+    """A cursor over the words of a line, on word number `at`. An error starts with `doing` and ends with `note`."""
 
     __slots__ = ("at", "doing", "line", "note", "where", "words")
 
