@@ -1,0 +1,199 @@
+"""A packet that came in by a device: its route, the program on the route's input, forwarding or delivery.
+
+kernel: net/ipv4/ip_input.c, route.c (ip_route_input_slow()), ip_forward.c; net/ipv6/ip6_input.c, ip6_output.c
+(ip6_forward()); net/core/lwtunnel.c, lwtunnel_input(). The host forwards, does not filter by reverse path, answers with
+no ICMP and is in no multicast group. A result is a reason.
+"""
+
+from __future__ import annotations
+
+from routebpf.datapath.fib_lookup import hop_of, route_of
+from routebpf.datapath.fib_records import (
+    HOP_FLAGS,
+    HOP_IN,
+    HOP_LOCAL,
+    HOP_MTU,
+    HOP_ROUTE,
+    ROUTE_REASON,
+    ROUTE_TYPE,
+    RTN_BROADCAST,
+    RTN_LOCAL,
+    RTN_MULTICAST,
+)
+from routebpf.datapath.ip_header import has_good_checksum, priority_of_tos
+from routebpf.datapath.ip_output import DSCP_MASK, XMIT_RECURSION_LIMIT, dst_output, set_hop
+from routebpf.datapath.ip_send import new_packet
+from routebpf.datapath.lwt import lwt_run
+from routebpf.datapath.run_records import RUN_INGRESS, RUN_MARK, RUN_ROUTE, RUN_SKB
+from routebpf.datapath.verdicts import (
+    FIRST_FAILURE,
+    FRAGMENTATION_NEEDED,
+    IP_CHECKSUM,
+    LOCAL,
+    MARTIAN,
+    NOT_FORWARDED,
+    RECURSION,
+    REROUTED,
+    SENT,
+    TTL_EXCEEDED,
+)
+from routebpf.runtime.cpu import CPU_DEPTH, CPU_IS_REROUTED
+from routebpf.runtime.memory import (
+    bswap16,
+    bswap32,
+    bswap64,
+    load8,
+    load16,
+    load32,
+    load64,
+    lshr,
+    store8,
+    store16,
+    store32,
+    store64,
+)
+from routebpf.runtime.native import native
+from routebpf.runtime.skb import (
+    ETH_P_IP,
+    ETH_P_IPV6,
+    HEADROOM,
+    SKB_DATA,
+    SKB_IFINDEX,
+    SKB_INGRESS_IFINDEX,
+    SKB_LEN,
+    SKB_MARK,
+    SKB_PRIORITY,
+    SKB_PROTOCOL,
+    SKB_TRANSPORT_HEADER,
+)
+
+_DF = 0x4000
+_IPV6_MIN_MTU = 1280
+
+
+@native
+def ip_receive(cpu: int, run: int, family: int, data: int, have: int, length: int, time: int) -> int:
+    """A packet of `length` bytes from its IP header on, sound but for its checksum, came in by RUN_INGRESS."""
+    skb = load64(run + RUN_SKB)
+    packet = new_packet(skb, data, have, length, time)
+    ifindex = load64(run + RUN_INGRESS)
+    store32(skb + SKB_MARK, load64(run + RUN_MARK))
+    store32(skb + SKB_IFINDEX, ifindex)
+    store32(skb + SKB_INGRESS_IFINDEX, ifindex)
+    if family == 6:
+        store32(skb + SKB_PROTOCOL, ETH_P_IPV6)
+        store64(skb + SKB_TRANSPORT_HEADER, HEADROOM + 40)
+    else:
+        store32(skb + SKB_PROTOCOL, ETH_P_IP)
+        store64(skb + SKB_TRANSPORT_HEADER, HEADROOM + (load8(packet) & 15) * 4)
+        if not has_good_checksum(packet):
+            return IP_CHECKSUM
+    return _input(cpu, run, skb, ifindex)
+
+
+@native
+def _input(cpu: int, run: int, skb: int, ifindex: int) -> int:
+    """Route the packet, run the program on the route's input, and again if that reroutes; then deliver or forward it."""
+    while True:
+        hop = (
+            _input_hop4(cpu, skb, ifindex) if load32(skb + SKB_PROTOCOL) == ETH_P_IP else _input_hop6(cpu, skb, ifindex)
+        )
+        if hop < 0:
+            return -hop
+        if load64(run + RUN_ROUTE) == 0:
+            store64(run + RUN_ROUTE, load64(hop + HOP_ROUTE))
+        set_hop(skb, hop)
+        program = load64(hop + HOP_IN)
+        reason = SENT
+        if program:
+            depth = load32(cpu + CPU_DEPTH)
+            if depth > XMIT_RECURSION_LIMIT:
+                return RECURSION
+            store32(cpu + CPU_DEPTH, depth + 1)
+            reason = lwt_run(cpu, skb, program)
+            if reason >= FIRST_FAILURE:
+                return reason
+        if reason != REROUTED:
+            break
+        store64(cpu + CPU_IS_REROUTED, 1)
+    store32(cpu + CPU_DEPTH, 0)
+    if load32(hop + HOP_FLAGS) & HOP_LOCAL:
+        return LOCAL
+    reason = _forward4(cpu, skb, hop) if load32(skb + SKB_PROTOCOL) == ETH_P_IP else _forward6(cpu, skb, hop)
+    if reason == SENT and load64(cpu + CPU_IS_REROUTED):
+        return REROUTED
+    return reason
+
+
+@native
+def _input_hop4(cpu: int, skb: int, ifindex: int) -> int:
+    """The next hop of an IPv4 packet that came in; negative: a reason. kernel: ip_route_input_slow()."""
+    header = load64(skb + SKB_DATA)
+    src = bswap32(load32(header + 12))
+    dst = bswap32(load32(header + 16))
+    if src >> 28 == 0xE or src == 0xFFFFFFFF or src >> 24 == 127 or dst >> 24 == 127:
+        return -MARTIAN
+    if dst >> 28 == 0xE:
+        return -NOT_FORWARDED
+    if dst != 0xFFFFFFFF and (src >> 24 == 0 or dst >> 24 == 0):
+        return -MARTIAN
+    tos = load8(header + 1) & DSCP_MASK
+    mark = load32(skb + SKB_MARK)
+    if src != 0:
+        back = route_of(cpu, 4, src << 32, 0, dst << 32, 0, tos, mark, ifindex)
+        if back > 0 and load32(back + ROUTE_TYPE) == RTN_LOCAL:
+            return -MARTIAN  # one of the host's own (kernel: fib_validate_source())
+    route = route_of(cpu, 4, dst << 32, 0, src << 32, 0, tos, mark, ifindex)
+    if route > 0 and load32(route + ROUTE_REASON) == 0 and load32(route + ROUTE_TYPE) == RTN_BROADCAST:
+        return -NOT_FORWARDED
+    if dst == 0xFFFFFFFF:
+        return -NOT_FORWARDED
+    return hop_of(route, dst << 32, 0, src << 32, 0)
+
+
+@native
+def _input_hop6(cpu: int, skb: int, ifindex: int) -> int:
+    """The next hop of an IPv6 packet that came in; negative: a reason. kernel: ip6_rcv_core(), ip6_route_input()."""
+    header = load64(skb + SKB_DATA)
+    src = bswap64(load64(header + 8))
+    src_low = bswap64(load64(header + 16))
+    dst = bswap64(load64(header + 24))
+    dst_low = bswap64(load64(header + 32))
+    if lshr(src, 56) == 0xFF or (src == 0 and src_low == 1) or (dst == 0 and dst_low == 1):
+        return -MARTIAN
+    route = route_of(cpu, 6, dst, dst_low, src, src_low, 0, load32(skb + SKB_MARK), ifindex)
+    if lshr(dst, 56) == 0xFF or (route > 0 and load32(route + ROUTE_TYPE) == RTN_MULTICAST):
+        return -NOT_FORWARDED
+    return hop_of(route, dst, dst_low, src, src_low)
+
+
+@native
+def _forward4(cpu: int, skb: int, hop: int) -> int:
+    """kernel: ip_forward()."""
+    header = load64(skb + SKB_DATA)
+    ttl = load8(header + 8)
+    if ttl <= 1:
+        return TTL_EXCEEDED
+    if load32(skb + SKB_LEN) > load32(hop + HOP_MTU) and bswap16(load16(header + 6)) & _DF:
+        return FRAGMENTATION_NEEDED
+    store8(header + 8, ttl - 1)
+    check = load16(header + 10) + 1  # the TTL is the high byte of its word: 0x0100 less, in network order
+    store16(header + 10, check + (check >= 0xFFFF))
+    store32(skb + SKB_PRIORITY, priority_of_tos(load8(header + 1)))
+    return dst_output(cpu, skb, hop)
+
+
+@native
+def _forward6(cpu: int, skb: int, hop: int) -> int:
+    """kernel: ip6_forward()."""
+    header = load64(skb + SKB_DATA)
+    limit = load8(header + 7)
+    if limit <= 1:
+        return TTL_EXCEEDED
+    source = bswap16(load16(header + 8))
+    if source & 0xFFC0 == 0xFE80 or (load64(header + 8) == 0 and load64(header + 16) == 0):
+        return NOT_FORWARDED
+    if load32(skb + SKB_LEN) > max(load32(hop + HOP_MTU), _IPV6_MIN_MTU):
+        return FRAGMENTATION_NEEDED
+    store8(header + 7, limit - 1)
+    return dst_output(cpu, skb, hop)

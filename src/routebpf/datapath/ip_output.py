@@ -1,0 +1,198 @@
+"""The way out: the program on the route's output, fragments, the program on xmit, reroute, the neighbour.
+
+kernel: net/ipv4/ip_output.c, ip_output() to ip_finish_output2(); net/ipv6/ip6_output.c; net/core/lwtunnel.c,
+lwtunnel_output(), lwtunnel_xmit(). A result is a reason.
+"""
+
+from __future__ import annotations
+
+from routebpf.datapath.fib_lookup import hop_of, route_of
+from routebpf.datapath.fib_records import (
+    HOP_BARE,
+    HOP_IFINDEX,
+    HOP_MTU,
+    HOP_OUT,
+    HOP_REALM,
+    HOP_XMIT,
+    ROUTE_PREFIX_BITS,
+    ROUTE_TYPE,
+    RTN_BROADCAST,
+)
+from routebpf.datapath.fragment import fragment_next, fragment_start
+from routebpf.datapath.lwt import lwt_run, lwt_xmit
+from routebpf.datapath.neighbours import neighbour_output
+from routebpf.datapath.verdicts import (
+    DESTINATION_INVALID,
+    DONT_FRAGMENT,
+    FIRST_FAILURE,
+    IP_HEADER_LENGTH,
+    LOCAL,
+    MULTICAST_SCOPE,
+    RECURSION,
+    REROUTE_PROTOCOL,
+    REROUTED,
+    SENT,
+    SOURCE_INVALID,
+)
+from routebpf.runtime.cpu import CPU_DEPTH, CPU_FRAGMENTS, CPU_IS_REROUTED, CPU_LEVEL
+from routebpf.runtime.device import DEVICE_FLAGS, DEVICE_LOOPBACK, device_of
+from routebpf.runtime.memory import bswap16, bswap32, bswap64, load8, load16, load32, load64, lshr, store32, store64
+from routebpf.runtime.native import native
+from routebpf.runtime.skb import (
+    ETH_P_IP,
+    ETH_P_IPV6,
+    SKB_DATA,
+    SKB_DEVICE,
+    SKB_HEAD,
+    SKB_IFINDEX,
+    SKB_LEN,
+    SKB_MARK,
+    SKB_NETWORK_HEADER,
+    SKB_PROTOCOL,
+    SKB_REALM,
+    SKB_ROUTE,
+)
+
+XMIT_RECURSION_LIMIT = 8  # kernel: include/linux/netdevice.h
+DSCP_MASK = 0xFC
+_DF = 0x4000
+
+
+@native
+def output_hop4(cpu: int, dst: int, src: int, tos: int, mark: int) -> int:
+    """The next hop of an IPv4 packet that this host sends; negative: a reason. Addresses are 32-bit numbers.
+
+    kernel: ip_route_output_key_hash_rcu(), __mkroute_output(), for a socket that may use any source address.
+    """
+    if src >> 28 == 0xE or src == 0xFFFFFFFF:
+        return -SOURCE_INVALID
+    if dst == 0:
+        dst = 0x7F000001  # "this host"
+    route = route_of(cpu, 4, dst << 32, 0, src << 32, 0, tos & DSCP_MASK, mark, 0)
+    hop = hop_of(route, dst << 32, 0, src << 32, 0)
+    if hop < 0:
+        return hop
+    if dst >> 24 == 0:
+        return -DESTINATION_INVALID
+    if src >> 24 == 127 and load32(device_of(cpu, load32(hop + HOP_IFINDEX)) + DEVICE_FLAGS) & DEVICE_LOOPBACK == 0:
+        return -SOURCE_INVALID
+    if dst == 0xFFFFFFFF or load32(route + ROUTE_TYPE) == RTN_BROADCAST:
+        return load64(hop + HOP_BARE)
+    if dst >> 28 == 0xE and load32(route + ROUTE_PREFIX_BITS) < 4:
+        return load64(hop + HOP_BARE)
+    return hop
+
+
+@native
+def output_hop6(cpu: int, header: int, mark: int) -> int:
+    """The next hop of the IPv6 packet that this host sends, by its header. kernel: ip6_route_output_flags()."""
+    src = bswap64(load64(header + 8))
+    src_low = bswap64(load64(header + 16))
+    dst = bswap64(load64(header + 24))
+    dst_low = bswap64(load64(header + 32))
+    if lshr(src, 56) == 0xFF:
+        return -SOURCE_INVALID
+    if dst == 0 and dst_low == 0:
+        dst_low = 1  # "this host"
+    route = route_of(cpu, 6, dst, dst_low, src, src_low, 0, mark, 0)
+    return hop_of(route, dst, dst_low, src, src_low)
+
+
+@native
+def set_hop(skb: int, hop: int) -> int:
+    """Give the packet its route: what the kernel's skb_dst_set() is for. The hop."""
+    store64(skb + SKB_ROUTE, hop)
+    store32(skb + SKB_REALM, load32(hop + HOP_REALM))
+    store32(skb + SKB_DEVICE, load32(hop + HOP_IFINDEX))
+    return hop
+
+
+@native
+def dst_output(cpu: int, skb: int, hop: int) -> int:
+    """The packet goes out by its route."""
+    program = load64(hop + HOP_OUT)
+    if program:
+        reason = lwt_run(cpu, skb, program)
+        if reason >= FIRST_FAILURE:
+            return reason
+    store32(skb + SKB_IFINDEX, load32(hop + HOP_IFINDEX))
+    if load32(skb + SKB_LEN) > load32(hop + HOP_MTU):
+        return _fragment(cpu, skb, hop)
+    return _finish_output(cpu, skb, hop)
+
+
+@native
+def _fragment(cpu: int, skb: int, hop: int) -> int:
+    """Cut an IPv4 packet to the MTU and send the pieces, until one fails; IPv6 is never cut on its way.
+
+    kernel: ip_fragment(), ip_do_fragment(); ip6_fragment(), whose packets here never ignore DF.
+    """
+    data = load64(skb + SKB_DATA)
+    if load32(skb + SKB_PROTOCOL) != ETH_P_IP or bswap16(load16(data + 6)) & _DF:
+        return DONT_FRAGMENT
+    level = load64(cpu + CPU_LEVEL)
+    piece = load64(load64(cpu + CPU_FRAGMENTS) + level * 8)
+    if fragment_start(skb, load32(hop + HOP_MTU)) == 0:
+        return IP_HEADER_LENGTH
+    store64(cpu + CPU_LEVEL, level + 1)
+    worst = SENT
+    done = 0
+    while done >= 0:
+        done = fragment_next(skb, piece, load32(hop + HOP_MTU), done)
+        reason = _finish_output(cpu, piece, hop)
+        worst = max(worst, reason)
+        if reason >= FIRST_FAILURE:
+            break
+    store64(cpu + CPU_LEVEL, level)
+    return worst
+
+
+@native
+def _finish_output(cpu: int, skb: int, hop: int) -> int:
+    """kernel: ip_finish_output2(), ip6_finish_output2()."""
+    if load32(skb + SKB_PROTOCOL) == ETH_P_IPV6 and _stays_on_host(cpu, skb, hop):
+        return MULTICAST_SCOPE
+    program = load64(hop + HOP_XMIT)
+    if program:
+        depth = load32(cpu + CPU_DEPTH)
+        if depth > XMIT_RECURSION_LIMIT:
+            return RECURSION
+        store32(cpu + CPU_DEPTH, depth + 1)
+        reason = lwt_xmit(cpu, skb, program)
+        if reason == REROUTED:
+            reason = _reroute(cpu, skb)
+        store32(cpu + CPU_DEPTH, depth)
+        if reason != SENT:
+            return reason
+    return neighbour_output(cpu, skb, hop)
+
+
+@native
+def _stays_on_host(cpu: int, skb: int, hop: int) -> int:
+    """Whether an IPv6 packet is multicast of interface scope, and its device not the loopback."""
+    header = load64(skb + SKB_HEAD) + load64(skb + SKB_NETWORK_HEADER)
+    if load8(header + 24) != 0xFF or load8(header + 25) & 15 > 1:
+        return 0
+    return load32(device_of(cpu, load32(hop + HOP_IFINDEX)) + DEVICE_FLAGS) & DEVICE_LOOPBACK == 0
+
+
+@native
+def _reroute(cpu: int, skb: int) -> int:
+    """Look the packet's route up anew, by its IP header and mark, and send it there. kernel: bpf_lwt_xmit_reroute()."""
+    header = load64(skb + SKB_HEAD) + load64(skb + SKB_NETWORK_HEADER)
+    protocol = load32(skb + SKB_PROTOCOL)
+    mark = load32(skb + SKB_MARK)
+    if protocol == ETH_P_IP:
+        dst = bswap32(load32(header + 16))
+        hop = output_hop4(cpu, dst, bswap32(load32(header + 12)), load8(header + 1), mark)
+    elif protocol == ETH_P_IPV6:
+        hop = output_hop6(cpu, header, mark)
+    else:
+        return REROUTE_PROTOCOL
+    if hop < 0:
+        return -hop
+    store64(cpu + CPU_IS_REROUTED, 1)
+    reason = dst_output(cpu, skb, set_hop(skb, hop))
+    if reason == SENT or reason == LOCAL:
+        return REROUTED
+    return reason

@@ -1,0 +1,174 @@
+"""A packet that this host sends as it is, IP header and all.
+
+kernel: net/ipv4/raw.c, raw_send_hdrinc(); net/ipv6/raw.c, rawv6_send_hdrinc(), for a socket with the packet's TOS and
+source address that may send broadcasts. A result is a reason.
+"""
+
+from __future__ import annotations
+
+from routebpf.datapath.fib_records import HOP_FLAGS, HOP_IFINDEX, HOP_MTU, HOP_PLAIN, HOP_REALM, HOP_ROUTE, HOP_XMIT
+from routebpf.datapath.ip_header import has_good_checksum, priority_of_tos
+from routebpf.datapath.ip_output import dst_output, output_hop4, output_hop6, set_hop
+from routebpf.datapath.lwt import lwt_xmit
+from routebpf.datapath.neighbours import neighbour_output
+from routebpf.datapath.run_records import RUN_MARK, RUN_PLAIN, RUN_ROUTE, RUN_SKB
+from routebpf.datapath.verdicts import SENT, TOO_LONG
+from routebpf.runtime.checksum import checksum
+from routebpf.runtime.cpu import CPU_IPV4_IDS
+from routebpf.runtime.device import DEVICE_MTU, device_of
+from routebpf.runtime.memory import (
+    bswap16,
+    bswap32,
+    copy,
+    fill,
+    load8,
+    load16,
+    load32,
+    load64,
+    store16,
+    store32,
+    store64,
+)
+from routebpf.runtime.native import native
+from routebpf.runtime.skb import (
+    ETH_P_IP,
+    ETH_P_IPV6,
+    HEADROOM,
+    SKB_BYTES,
+    SKB_DATA,
+    SKB_END,
+    SKB_HAS_SOCKET,
+    SKB_HEAD,
+    SKB_IFINDEX,
+    SKB_LEN,
+    SKB_MAC_HEADER,
+    SKB_MARK,
+    SKB_NETWORK_HEADER,
+    SKB_PRIORITY,
+    SKB_PROTOCOL,
+    SKB_REALM,
+    SKB_ROUTE,
+    SKB_TAIL,
+    SKB_TIME,
+    SKB_TRANSPORT_HEADER,
+    UNSET,
+)
+
+_DF = 0x4000
+
+
+@native
+def ip_send4(cpu: int, run: int, data: int, have: int, length: int, time: int) -> int:
+    """Send an IPv4 packet of `length` bytes, of which `have` are at `data` and the others are 0."""
+    tos = load8(data + 1)
+    mark = load64(run + RUN_MARK)
+    hop = output_hop4(cpu, bswap32(load32(data + 16)), bswap32(load32(data + 12)), tos, mark)
+    if hop < 0:
+        return -hop
+    store64(run + RUN_ROUTE, load64(hop + HOP_ROUTE))
+    if length > load32(device_of(cpu, load32(hop + HOP_IFINDEX)) + DEVICE_MTU):
+        return TOO_LONG
+    is_ready = have >= length and bswap16(load16(data + 2)) == length and has_good_checksum(data)
+    if is_ready and load32(data + 12) and (load16(data + 4) or load8(data + 6) & 0x40):
+        if load32(hop + HOP_FLAGS) & HOP_PLAIN and length <= load32(hop + HOP_MTU):
+            transport = (load8(data) & 15) * 4
+            return _send_plain(cpu, run, hop, data, length, ETH_P_IP, priority_of_tos(tos), transport, time)
+    skb = load64(run + RUN_SKB)
+    packet = new_packet(skb, data, have, length, time)
+    store32(skb + SKB_PROTOCOL, ETH_P_IP)
+    store32(skb + SKB_PRIORITY, priority_of_tos(tos))
+    store32(skb + SKB_MARK, mark)
+    store32(skb + SKB_HAS_SOCKET, 1)
+    header = (load8(packet) & 15) * 4
+    store64(skb + SKB_TRANSPORT_HEADER, HEADROOM + header)
+    _complete_header(cpu, packet, header, length)
+    return dst_output(cpu, skb, set_hop(skb, hop))
+
+
+@native
+def ip_send6(cpu: int, run: int, data: int, have: int, length: int, time: int) -> int:
+    """Send an IPv6 packet of `length` bytes, of which `have` are at `data` and the others are 0."""
+    mark = load64(run + RUN_MARK)
+    hop = output_hop6(cpu, data, mark)
+    if hop < 0:
+        return -hop
+    store64(run + RUN_ROUTE, load64(hop + HOP_ROUTE))
+    if length > load32(device_of(cpu, load32(hop + HOP_IFINDEX)) + DEVICE_MTU):
+        return TOO_LONG
+    # A multicast packet may have to stay on the host; that is rare enough to go the long way.
+    if have >= length and load32(hop + HOP_FLAGS) & HOP_PLAIN and load8(data + 24) != 0xFF:
+        if length <= load32(hop + HOP_MTU):
+            return _send_plain(cpu, run, hop, data, length, ETH_P_IPV6, 0, 0, time)
+    skb = load64(run + RUN_SKB)
+    new_packet(skb, data, have, length, time)
+    store32(skb + SKB_PROTOCOL, ETH_P_IPV6)
+    store32(skb + SKB_MARK, mark)
+    store32(skb + SKB_HAS_SOCKET, 1)
+    store64(skb + SKB_TRANSPORT_HEADER, HEADROOM)
+    return dst_output(cpu, skb, set_hop(skb, hop))
+
+
+@native
+def new_packet(skb: int, data: int, have: int, length: int, time: int) -> int:
+    """Start a packet anew in its buffer: all of its struct, and a copy of its bytes. Where its IP header is."""
+    head = load64(skb + SKB_HEAD)
+    end = load64(skb + SKB_END)
+    packet = head + HEADROOM
+    fill(skb, 0, SKB_BYTES)
+    store64(skb + SKB_HEAD, head)
+    store64(skb + SKB_END, end)
+    store64(skb + SKB_DATA, packet)
+    store64(skb + SKB_TAIL, packet + length)
+    store32(skb + SKB_LEN, length)
+    store64(skb + SKB_MAC_HEADER, UNSET)
+    store64(skb + SKB_NETWORK_HEADER, HEADROOM)
+    store64(skb + SKB_TIME, time)
+    taken = min(have, length)
+    copy(packet, data, taken)
+    if taken < length:
+        fill(packet + taken, 0, length - taken)
+    return packet
+
+
+@native
+def _complete_header(cpu: int, packet: int, header: int, length: int) -> int:
+    """Total length, an id where there is none, checksum: what raw_send_hdrinc() sees to."""
+    store16(packet + 2, bswap16(length))
+    if load16(packet + 4) == 0 and bswap16(load16(packet + 6)) & _DF == 0:
+        count = load64(cpu + CPU_IPV4_IDS) + 1
+        store64(cpu + CPU_IPV4_IDS, count)
+        store16(packet + 4, bswap16((count - 1) % 0xFFFF + 1))
+    store16(packet + 10, 0)
+    store16(packet + 10, checksum(packet, header))
+    return 0
+
+
+@native
+def _send_plain(
+    cpu: int, run: int, hop: int, data: int, length: int, protocol: int, priority: int, transport: int, time: int
+) -> int:
+    """The short way, for a program that changes nothing: it sees the bytes where they are, nothing is copied.
+
+    The struct is RUN_PLAIN's, of which only what differs from packet to packet is set: a program of this kind leaves
+    the rest as it is.
+    """
+    skb = load64(run + RUN_PLAIN)
+    store64(skb + SKB_LEN, length)
+    store64(skb + SKB_MARK, load64(run + RUN_MARK))
+    store32(skb + SKB_PROTOCOL, protocol)
+    store64(skb + SKB_PRIORITY, priority)
+    store32(skb + SKB_IFINDEX, load32(hop + HOP_IFINDEX))
+    store64(skb + SKB_HEAD, data)
+    store64(skb + SKB_DATA, data)
+    store64(skb + SKB_TAIL, data + length)
+    store64(skb + SKB_END, data + length)
+    store64(skb + SKB_TRANSPORT_HEADER, transport)
+    store64(skb + SKB_REALM, load32(hop + HOP_REALM) | load32(hop + HOP_IFINDEX) << 32)
+    store64(skb + SKB_ROUTE, hop)
+    store64(skb + SKB_TIME, time)
+    program = load64(hop + HOP_XMIT)
+    if program:
+        reason = lwt_xmit(cpu, skb, program)
+        if reason != SENT:
+            return reason
+    return neighbour_output(cpu, skb, hop)

@@ -1,0 +1,369 @@
+"""The host in this process: devices, addresses, neighbours, routes and rules, and packets that go their ways.
+
+No root, no kernel: the path of a packet is the kernel's, compiled into this process (see `datapath`).
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from ipaddress import IPv6Address, ip_address, ip_interface, ip_network
+from typing import TYPE_CHECKING, Any, Literal
+
+from routebpf.datapath.devices import KINDS, Device
+from routebpf.datapath.fib import TABLE_LOCAL, TABLE_MAIN, Fib, Hop, Prefix, Route, RouteProgram, Rule
+from routebpf.datapath.neighbour_table import STATES, NeighbourTable
+from routebpf.errors import InputError
+from routebpf.hosts.embedded_image import build_image
+from routebpf.hosts.embedded_routes import connected_routes, device_of_gateway, hops_of, link_local_routes, source_of
+from routebpf.hosts.host import Sent
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from routebpf.datapath.worker import Worker
+    from routebpf.hosts.replay import Replay
+
+Clock = Literal["capture", "machine"] | int
+_DEFAULT_METRIC = {4: 0, 6: 1024}
+
+
+class EmbeddedHost:
+    """A host in this process. It starts with a loopback device (`lo`, ifindex 1) and no other.
+
+    `seed`: of the programs' random numbers. `clock`: what programs see as time: each packet's time in its capture,
+    the machine's clock, or a time in ns that stands still. `cpus`: worker threads, each a CPU to programs.
+    `make_neighbours`: a neighbour that nobody named gets a link address made from its IP address, so that any capture
+    can be sent; without, a packet to it fails.
+    """
+
+    def __init__(self, *, seed: int = 1, clock: Clock = "capture", cpus: int = 1, make_neighbours: bool = True) -> None:
+        if cpus < 1:
+            raise InputError(f"a host has at least 1 CPU, not {cpus}")
+        self.seed = seed
+        self.clock = clock
+        self.cpus = cpus
+        self.make_neighbours = make_neighbours
+        self.devices: dict[str, Device] = {}
+        self._addresses: dict[tuple[str, str], tuple[Route, ...]] = {}
+        self._fibs = {4: Fib(4), 6: Fib(6)}
+        self._neighbours = NeighbourTable()
+        self._workers: list[Worker] = []
+        self._image: object = None
+        self._routes: list[Route] = []
+        self._is_current = False
+        self._packets = 0
+        self.add_device("lo", kind="loopback", mac=bytes(6), address="127.0.0.1/8")
+        self.add_address("lo", "::1/128")
+
+    # Devices
+
+    def add_device(
+        self,
+        name: str,
+        *,
+        address: str | Sequence[str] = (),
+        kind: str = "ethernet",
+        mac: bytes | None = None,
+        mtu: int | None = None,
+        ifindex: int | None = None,
+        up: bool = True,
+        arp: bool = True,
+    ) -> Device:
+        """Add a device, with its addresses as "10.0.0.1/24". `kind`: ethernet, veth, dummy, tun, ipip…; its MTU and
+        its MAC (02:00 and the ifindex) follow where they are not given. Raises InputError if it cannot be."""
+        if name in self.devices:
+            raise InputError(f"device {name}: there is one of that name already (File exists)")
+        if kind not in KINDS:
+            raise InputError(f"device {name}: its kind is {kind}; there are {', '.join(sorted(KINDS))}")
+        taken = {one.ifindex for one in self.devices.values()}
+        number = ifindex or max(taken, default=0) + 1
+        if number in taken:
+            raise InputError(f"device {name}: another one has ifindex {number}")
+        own = mac if mac is not None else b"\x02\x00" + number.to_bytes(4, "big")
+        if len(own) != 6:
+            raise InputError(f"device {name}: its MAC address has {len(own)} bytes, not 6")
+        device = Device(name, number, kind, KINDS[kind].mtu if mtu is None else mtu, own, up, arp)
+        self.devices[name] = device
+        for route in link_local_routes(device):
+            self._fibs[6].add(route, append=True)
+        self._changed()
+        for one in [address] if isinstance(address, str) else address:
+            self.add_address(name, one)
+        return device
+
+    def set_device(
+        self, name: str, *, up: bool | None = None, mtu: int | None = None, mac: bytes | None = None,
+        arp: bool | None = None,
+    ) -> Device:  # fmt: skip
+        """Change a device. One that is down is no next hop of any route."""
+        old = self.device(name)
+        device = replace(
+            old,
+            is_up=old.is_up if up is None else up,
+            mtu=old.mtu if mtu is None else mtu,
+            mac=old.mac if mac is None else mac,
+            has_arp=old.has_arp if arp is None else arp,
+        )
+        self.devices[name] = device
+        self._changed()
+        return device
+
+    def delete_device(self, name: str) -> None:
+        """Take a device away, with its addresses and routes."""
+        self.device(name)
+        del self.devices[name]
+        for key in [key for key in self._addresses if key[0] == name]:
+            del self._addresses[key]
+        for fib in self._fibs.values():
+            for route in [one for one in fib.routes() if any(hop.device == name for hop in one.hops)]:
+                fib.delete(route.prefix, route.table, lambda one, gone=route: one is gone)  # type: ignore[misc]
+        self._changed()
+
+    def device(self, name: str) -> Device:
+        """The device of that name. Raises InputError that lists those there are."""
+        if name not in self.devices:
+            raise InputError(f"there is no device {name}; there are {', '.join(self.devices)}")
+        return self.devices[name]
+
+    # Addresses and neighbours
+
+    def add_address(self, device: str, address: str, *, peer: str | None = None, broadcast: str | None = None) -> None:
+        """Give a device an address ("10.0.0.1/24"), with the routes that the kernel makes for it."""
+        interface = ip_interface(address)
+        key = (device, str(interface.ip))
+        if key in self._addresses:
+            raise InputError(f"device {device}: it has the address {interface.ip} already (File exists)")
+        routes = connected_routes(self.device(device), interface, peer, broadcast)
+        for route in routes:
+            self._fibs[interface.version].add(route, append=True)
+        self._addresses[key] = routes
+        self._changed()
+
+    def delete_address(self, device: str, address: str) -> None:
+        """Take an address from a device, and its routes."""
+        interface = ip_interface(address)
+        routes = self._addresses.pop((device, str(interface.ip)), None)
+        if routes is None:
+            raise InputError(f"device {device}: it has no address {interface.ip} (Cannot assign requested address)")
+        for route in routes:
+            self._fibs[interface.version].delete(route.prefix, route.table, lambda one, gone=route: one == gone)  # type: ignore[misc]
+        self._changed()
+
+    def add_neighbour(self, device: str, address: str, mac: bytes, *, state: str = "permanent") -> None:
+        """Name the link address of a neighbour. `state`: its NUD state in lower case."""
+        if state not in STATES:
+            raise InputError(f"neighbour {address}: its state is {state}; there are {', '.join(sorted(STATES))}")
+        parsed = ip_address(address)
+        self._neighbours.set(self.device(device).ifindex, parsed.version, int(parsed), mac, state)
+        self._changed()
+
+    def delete_neighbour(self, device: str, address: str) -> None:
+        """Forget a neighbour."""
+        parsed = ip_address(address)
+        if not self._neighbours.delete(self.device(device).ifindex, parsed.version, int(parsed)):
+            raise InputError(f"device {device}: it has no neighbour {address} (No such file or directory)")
+        self._changed()
+
+    # Routes and rules
+
+    def add_route(
+        self,
+        prefix: str,
+        *,
+        via: str | None = None,
+        dev: str | None = None,
+        table: int = TABLE_MAIN,
+        metric: int | None = None,
+        tos: int = 0,
+        src: str | None = None,
+        realm: int = 0,
+        type: str = "unicast",
+        mtu: int = 0,
+        nexthops: Sequence[Hop] = (),
+        xmit: RouteProgram | None = None,
+        in_: RouteProgram | None = None,
+        out: RouteProgram | None = None,
+        headroom: int = 0,
+        onlink: bool = False,
+        replace: bool = False,
+        append: bool = False,
+    ) -> Route:
+        """Add a route to a prefix ("10.0.0.0/8", "default"), with the programs that it carries.
+
+        `replace`: in the place of one with the same prefix, TOS and metric, if there is one. `append`: beside it; of
+        IPv6 the two become one with several next hops. `nexthops`: in place of `via`, `dev` and the programs. Raises
+        InputError as the kernel refuses it: an unknown device, a gateway that is not on a link, a route that is there.
+        """
+        network = self._network(prefix, via, src)
+        hop = Hop(dev, xmit=xmit, in_=in_, out=out, headroom=headroom, realm=realm)
+        hops = hops_of(self, network, type, hop, via, nexthops, onlink=onlink)
+        return self.put_route(
+            Route(
+                network,
+                hops,
+                type,
+                TABLE_LOCAL if type in ("local", "broadcast", "anycast") and table == TABLE_MAIN else table,
+                _DEFAULT_METRIC[network.version] if metric is None else metric,
+                tos,
+                mtu,
+                int(ip_address(src)) if src else source_of(self._addresses, hops, network.version),
+            ),
+            replace=replace,
+            append=append,
+        )
+
+    def put_route(self, route: Route, *, replace: bool = False, append: bool = False) -> Route:
+        """Add a route that is a value already; see `add_route`."""
+        fib = self._fibs[route.prefix.version]
+        if route.prefix.version == 6 and append:
+            route = _merged(fib, route)
+            replace, append = True, False
+        fib.add(route, replace=replace, append=append)
+        self._changed()
+        return route
+
+    def delete_route(
+        self,
+        prefix: str,
+        *,
+        via: str | None = None,
+        dev: str | None = None,
+        table: int = TABLE_MAIN,
+        metric: int | None = None,
+        tos: int | None = None,
+        type: str | None = None,
+    ) -> Route:
+        """Take away the first route to the prefix that fits what is given. Raises InputError if none does."""
+        network = self._network(prefix, via, None)
+        gateway = int(ip_address(via)) if via else None
+
+        def fits(one: Route) -> bool:
+            return (
+                (metric is None or one.metric == metric)
+                and (tos is None or one.tos == tos)
+                and (type is None or one.type == type)
+                and (dev is None or any(hop.device == dev for hop in one.hops))
+                and (gateway is None or any(hop.gateway == gateway for hop in one.hops))
+            )
+
+        return self.take_route(network, table, fits)
+
+    def take_route(self, prefix: Prefix, table: int, fits: Callable[[Route], bool]) -> Route:
+        """Take away the first route of the prefix in the table that fits. Raises InputError if none does."""
+        route = self._fibs[prefix.version].delete(prefix, table, fits)
+        self._changed()
+        return route
+
+    def routes(self, family: int | None = None) -> Iterator[Route]:
+        """All routes, or those of a family (4, 6)."""
+        for number, fib in self._fibs.items():
+            if family in (None, number):
+                yield from fib.routes()
+
+    def add_rule(self, rule: Rule, family: int = 4) -> None:
+        """Add a rule: `routebpf.datapath.fib.Rule`."""
+        self._fibs[family].add_rule(rule)
+        self._changed()
+
+    def delete_rule(self, fits: Callable[[Rule], bool], family: int = 4) -> None:
+        """Take away the first rule that fits."""
+        self._fibs[family].delete_rule(fits)
+        self._changed()
+
+    def rules(self, family: int) -> tuple[Rule, ...]:
+        """The rules of a family, in order."""
+        return tuple(self._fibs[family].rules)
+
+    # Packets
+
+    def send(self, packet: bytes, *, time: int = 0, mark: int = 0) -> Sent:
+        """Send a packet, from its IP header on, as a raw socket with IP_HDRINCL does. `time` in ns."""
+        from routebpf.hosts.replay import run_one
+
+        return run_one(self, packet, time=time, mark=mark, ingress=0)
+
+    def receive(self, packet: bytes, device: str, *, time: int = 0, mark: int = 0) -> Sent:
+        """A packet, from its IP header on, comes in by a device: it is forwarded, or is for the host itself."""
+        from routebpf.hosts.replay import run_one
+
+        return run_one(self, packet, time=time, mark=mark, ingress=self.device(device).ifindex)
+
+    def replay(
+        self,
+        packets: str | os.PathLike[str] | np.ndarray[Any, Any],
+        *,
+        write: str | os.PathLike[str] | None = None,
+        device: str | None = None,
+        keep_packets: bool = False,
+        columns: bool = True,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> Replay:
+        """Send every packet of a capture (or of rows, PACKET_ROW), or with `device` let it come in there.
+
+        `write`: a capture of the frames that leave. `columns`: keep a row a packet of what became of it.
+        `keep_packets`: keep the frames of each, too. `progress(bytes read, bytes of the file)` is called now and then.
+        Packets without an IP header that makes sense are counted as errors. Of a damaged capture, everything before the
+        damage is run and written, and `Replay.damage` is the error. Raises InputError for what is no capture.
+        """
+        from routebpf.hosts.replay import run_capture
+
+        ingress = self.device(device).ifindex if device else 0
+        return run_capture(self, packets, write, ingress, keep_packets=keep_packets, columns=columns, progress=progress)
+
+    # For those who run packets
+
+    def ready(self) -> list[Worker]:
+        """The CPUs, with the routes and devices as they are now."""
+        from routebpf.datapath.worker import Worker
+
+        while len(self._workers) < self.cpus:
+            self._workers.append(Worker(len(self._workers), seed=self.seed))
+            self._is_current = False
+        if not self._is_current:
+            image, self._image, self._routes = build_image(
+                self._fibs, self.devices, self._neighbours.address, make_neighbours=self.make_neighbours
+            )
+            for worker in self._workers:
+                worker.use(image, list(self.devices.values()))
+            self._is_current = True
+        return self._workers
+
+    def neighbours_for(self, packets: int) -> None:
+        """Make room for the neighbours that so many packets can have."""
+        self._neighbours.make_room(packets)
+
+    def numbered_routes(self) -> list[Route]:
+        """The routes by their number in results, as of the last `ready()`."""
+        return self._routes
+
+    def take_numbers(self, packets: int) -> int:
+        """Numbers for so many packets: the first."""
+        first = self._packets
+        self._packets += packets
+        return first
+
+    def _changed(self) -> None:
+        self._is_current = False
+
+    def _network(self, prefix: str, via: str | None, src: str | None) -> Prefix:
+        if prefix == "default":
+            like = next((one for one in (via, src) if one), "0.0.0.0")
+            return ip_network("::/0" if isinstance(ip_address(like), IPv6Address) else "0.0.0.0/0")
+        try:
+            return ip_network(prefix)
+        except ValueError as error:
+            raise InputError(f"route {prefix}: {error}") from None
+
+    def on_link_device(self, address: int, family: int) -> str | None:
+        """The device on whose link an address is, by the routes without a gateway."""
+        return device_of_gateway(self._fibs[family], address)
+
+
+def _merged(fib: Fib, route: Route) -> Route:
+    """An IPv6 route with the next hops of the one that it is appended to. kernel: fib6_add_rt2node(), siblings."""
+    for one in fib.tables.get(route.table, {}).get(route.prefix, []):
+        if one.metric == route.metric and one.type == route.type == "unicast":
+            return replace(one, hops=one.hops + route.hops)
+    return route

@@ -1,0 +1,50 @@
+"""The host's routes as running code has them: built when packets are to go, if something changed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+from routebpf.datapath import fib_records as at
+from routebpf.datapath.devices import KINDS, Device
+from routebpf.datapath.fib import DeviceFacts, Fib, Route, RouteProgram, write_fib
+from routebpf.datapath.fib_image import Image
+from routebpf.datapath.worker import HostImage
+from routebpf.runtime.device import DEVICE_LOOPBACK
+
+
+def build_image(
+    fibs: Mapping[int, Fib], devices: Mapping[str, Device], neighbours: int, *, make_neighbours: bool
+) -> tuple[HostImage, Image, list[Route]]:
+    """Number the routes and write both FIBs: what CPUs are told, the memory that must live on, the routes by number."""
+    image = Image()
+    facts = {name: DeviceFacts(one.ifindex, one.mtu, one.is_up) for name, one in devices.items()}
+    bare = {name: _bare_hop(image, one) for name, one in devices.items()}
+    routes: list[Route] = []
+    for fib in fibs.values():
+        for table in fib.tables.values():
+            for same in table.values():
+                for index, route in enumerate(same):
+                    same[index] = replace(route, number=len(routes))
+                    routes.append(same[index])
+    programs = [program for route in routes for program in route.programs]
+    flags = at.HOST_MAKES_NEIGHBOURS if make_neighbours else 0
+    if not make_neighbours or any(not _is_plain(one) for one in programs):
+        flags |= at.HOST_WANTS_HEADERS
+    written = {family: write_fib(image, fib, facts, bare) for family, fib in fibs.items()}
+    return HostImage(written[4], written[6], neighbours, flags, len(routes)), image, routes
+
+
+def _is_plain(program: RouteProgram) -> bool:
+    return program.is_plain
+
+
+def _bare_hop(image: Image, device: Device) -> int:
+    """A next hop by a device alone, with a route of its own that no table has."""
+    place = image.take(at.HOP_BYTES)
+    flags = at.HOP_PLAIN | (at.HOP_LOCAL if KINDS[device.kind].flags & DEVICE_LOOPBACK else 0)
+    image.put32(
+        place,
+        {at.HOP_IFINDEX: device.ifindex, at.HOP_MTU: min(device.mtu, 0xFFFF), at.HOP_FLAGS: flags},
+    )
+    return place

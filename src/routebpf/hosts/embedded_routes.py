@@ -1,0 +1,152 @@
+"""The routes that addresses and devices bring, and what the next hops of a new route are.
+
+kernel: net/ipv4/fib_frontend.c, fib_add_ifaddr(); net/ipv6/addrconf.c; net/ipv4/fib_semantics.c, fib_check_nh().
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from ipaddress import IPv4Interface, IPv6Address, IPv6Interface, ip_address, ip_network
+from typing import Protocol
+
+from routebpf.datapath.devices import KINDS, Device
+from routebpf.datapath.fib import ERROR_TYPES, TABLE_LOCAL, Fib, Hop, Prefix, Route
+from routebpf.errors import InputError
+from routebpf.runtime.device import DEVICE_ETHERNET, DEVICE_LOOPBACK
+
+_IPV6_METRIC = 256  # of the routes that addrconf makes
+_LINK_LOCAL = 0xFE80 << 112
+
+
+class Links(Protocol):
+    """What next hops are checked against: a host."""
+
+    def device(self, name: str) -> Device: ...
+    def on_link_device(self, address: int, family: int) -> str | None: ...
+
+
+def connected_routes(
+    device: Device, interface: IPv4Interface | IPv6Interface, peer: str | None, broadcast: str | None
+) -> tuple[Route, ...]:
+    """The routes that an address brings: itself, its prefix, of IPv4 the prefix's broadcast address."""
+    hops = (Hop(device.name),)
+    own = int(interface.ip)
+    width = interface.max_prefixlen
+    metric = 0 if interface.version == 4 else _IPV6_METRIC
+    routes = [Route(ip_network((own, width)), hops, "local", TABLE_LOCAL, source=own)]
+    network = ip_network(f"{peer}/{interface.network.prefixlen}", strict=False) if peer else interface.network
+    is_loopback = bool(KINDS[device.kind].flags & DEVICE_LOOPBACK)
+    if is_loopback and interface.version == 4 and network.prefixlen < width:
+        routes.append(Route(network, hops, "local", TABLE_LOCAL, source=own))
+    elif network.prefixlen < width or peer:
+        routes.append(Route(network, hops, metric=metric, source=own))
+    if interface.version == 4 and network.prefixlen < 31 and not peer:
+        last = int(ip_address(broadcast)) if broadcast else int(network.broadcast_address)
+        routes.append(Route(ip_network((last, width)), hops, "broadcast", TABLE_LOCAL, source=own))
+    return tuple(routes)
+
+
+def link_local_routes(device: Device) -> tuple[Route, ...]:
+    """The IPv6 routes that a device brings: multicast, and of Ethernet its link-local address and their prefix."""
+    flags = KINDS[device.kind].flags
+    if flags & DEVICE_LOOPBACK:
+        return ()
+    hops = (Hop(device.name),)
+    multicast = Route(ip_network("ff00::/8"), hops, "multicast", TABLE_LOCAL, _IPV6_METRIC)
+    if not flags & DEVICE_ETHERNET:
+        return (multicast,)
+    own = _LINK_LOCAL | int.from_bytes(_eui64(device.mac), "big")
+    return (
+        multicast,
+        Route(ip_network((IPv6Address(own), 128)), hops, "local", TABLE_LOCAL, source=own),
+        Route(ip_network("fe80::/64"), hops, metric=_IPV6_METRIC, source=own),
+    )
+
+
+def _eui64(mac: bytes) -> bytes:
+    """RFC 4291, appendix A."""
+    return bytes([mac[0] ^ 2]) + mac[1:3] + b"\xff\xfe" + mac[3:]
+
+
+def hops_of(
+    links: Links,
+    network: Prefix,
+    kind: str,
+    hop: Hop,
+    via: str | None,
+    nexthops: Sequence[Hop],
+    *,
+    onlink: bool,
+) -> tuple[Hop, ...]:
+    """The next hops of a route: those that are given, checked, or the one that `via` and the hop's device make."""
+    where = f"route {network}"
+    if kind in ERROR_TYPES:
+        return ()
+    if not nexthops:
+        if via:
+            gateway = ip_address(via)
+            hop = with_gateway(hop, int(gateway), gateway.version)
+        nexthops = (hop,)
+    return tuple(_checked(links, where, one, onlink=onlink) for one in nexthops)
+
+
+def with_gateway(hop: Hop, gateway: int, family: int) -> Hop:
+    """The hop by way of a gateway."""
+    return Hop(hop.device, gateway, family, hop.weight, hop.realm, hop.xmit, hop.in_, hop.out, hop.headroom)
+
+
+def _checked(links: Links, where: str, hop: Hop, *, onlink: bool) -> Hop:
+    if hop.device is not None:
+        device = links.device(hop.device)
+        if not device.is_up:
+            raise InputError(f"{where}: device {device.name} is down (Network is down)")
+    if not 0 <= hop.headroom <= 256:
+        raise InputError(f"{where}: a headroom of {hop.headroom}; it is at most 256 (Numerical result out of range)")
+    if not 1 <= hop.weight <= 256:
+        raise InputError(f"{where}: a weight of {hop.weight}; it is 1 to 256")
+    if hop.gateway is None:
+        if hop.device is None:
+            raise InputError(f"{where}: neither a gateway nor a device: say via or dev (No such device)")
+        return hop
+    if onlink and hop.device is not None:
+        return hop
+    found = links.on_link_device(hop.gateway, hop.gateway_family)
+    shown = IPv6Address(hop.gateway) if hop.gateway_family == 6 else ip_address(hop.gateway)
+    if found is None or (hop.device not in (None, found) and not _is_link_local(hop)):
+        raise InputError(
+            f"{where}: its gateway {shown} is on no link{f' of {hop.device}' if hop.device else ''} that the host has"
+            " (Nexthop has invalid gateway); give the device an address in the gateway's network, or say onlink"
+        )
+    return Hop(
+        hop.device or found, hop.gateway, hop.gateway_family, hop.weight, hop.realm, hop.xmit, hop.in_, hop.out,
+        hop.headroom,
+    )  # fmt: skip
+
+
+def _is_link_local(hop: Hop) -> bool:
+    return hop.gateway_family == 6 and hop.gateway is not None and hop.gateway >> 118 == _LINK_LOCAL >> 118
+
+
+def device_of_gateway(fib: Fib, address: int) -> str | None:
+    """The device of the longest prefix around an address whose route has no gateway; None if it has one, or none is."""
+    width = 32 if fib.family == 4 else 128
+    best: Route | None = None
+    for route in fib.routes():
+        first = int(route.prefix.network_address)
+        if (address ^ first) >> (width - route.prefix.prefixlen):
+            continue
+        if best is None or route.prefix.prefixlen > best.prefix.prefixlen:
+            best = route
+    if best is None or best.type != "unicast":
+        return None
+    return next((hop.device for hop in best.hops if hop.gateway is None), None)
+
+
+def source_of(addresses: Mapping[tuple[str, str], tuple[Route, ...]], hops: Sequence[Hop], family: int) -> int:
+    """The address that a packet without one gets: the first of the next hop's device; 0 if it has none."""
+    device = hops[0].device if hops else None
+    for (name, address), _ in addresses.items():
+        parsed = ip_address(address)
+        if name == device and parsed.version == family:
+            return int(parsed)
+    return 0
