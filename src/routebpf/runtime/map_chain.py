@@ -52,7 +52,7 @@ def key_offset(key_size: int) -> int:
 @native
 def value_offset(key_size: int) -> int:
     """Where the value is in an element."""
-    return (key_offset(key_size) + key_size + 7) & ~7
+    return ((4 if key_size <= 4 else 8) + key_size + 7) & ~7
 
 
 @native

@@ -106,7 +106,7 @@ def insert(map: int, key_size: int, value_size: int, bucket: int, first: int, ke
 def replace(
     cpu: int, map: int, key_size: int, value_size: int, bucket: int, first: int, place: int, key: int, value: int
 ) -> int:
-    """Put a new element where the link at `place` is, in a locked bucket, and unlock it. The old one becomes the extra."""
+    """Put a new element at the link at `place` of a locked bucket, and unlock it. The old one is the next extra."""
     stride = element_bytes(key_size, value_size)
     elements = load64(map + HASH_ELEMENTS)
     extra = load64(map + HASH_EXTRAS) + load32(cpu + CPU_ID) * EXTRA_BYTES

@@ -46,7 +46,7 @@ _CLASSES = {
     22: "maps_queue:QueueMap",
     23: "maps_queue:QueueMap",
     27: "ringbuf:RingBufMap",
-    30: "maps_bloom:BloomFilterMap",
+    30: "maps_queue:BloomFilterMap",
     31: "ringbuf:UserRingBufMap",
 }
 _ids = count(1)
@@ -70,6 +70,8 @@ def create_map(definition: MapDefinition, *, cpus: int = 1, btf: Btf | None = No
     except (MemoryError, ValueError, OverflowError) as error:
         raise MapError(12, f"map {definition.name}: create with {definition.max_entries} entries") from error
     made._set_fields(kernel_fields(btf, definition.btf_value_type_id) if btf else ())
+    if btf and definition.inner:
+        made.inner_fields = kernel_fields(btf, definition.inner.btf_value_type_id)
     if definition.data is not None:
         made.update(bytes(4), definition.data)
     if definition.read_only:
@@ -96,6 +98,7 @@ class Map:
         self.is_per_cpu = definition.type in _PER_CPU
         self.is_frozen = False
         self.fields: tuple[tuple[str, int, int], ...] = ()
+        self.inner_fields: tuple[tuple[str, int, int], ...] = ()
         self.value_stride = (definition.value_size + 7) & ~7
         self._header = Memory(layout.MAP_BYTES)
         self.address = self._header.address

@@ -20,6 +20,7 @@ BPF_F_MMAPABLE, BPF_F_PRESERVE_ELEMS, BPF_F_INNER_MAP = 1 << 10, 1 << 11, 1 << 1
 _ACCESS = BPF_F_RDONLY | BPF_F_WRONLY | BPF_F_RDONLY_PROG | BPF_F_WRONLY_PROG
 _PROGRAM_ACCESS = BPF_F_RDONLY_PROG | BPF_F_WRONLY_PROG
 _LRU = frozenset((9, 10))
+_OF_MAPS = frozenset((12, 13))
 _PER_CPU = frozenset((5, 6, 10))
 _PER_CPU_LIMIT = 32 << 10  # bytes of a CPU's value: PCPU_MIN_UNIT_SIZE
 _KMALLOC_MAX = 4 << 20  # bytes: KMALLOC_MAX_SIZE with pages of 4 KB
@@ -88,8 +89,16 @@ def _check_slots(definition: MapDefinition) -> None:
     """A value names a program or map: 4 bytes, and no program writes it."""
     if definition.value_size != 4:
         _refuse(definition, EINVAL, f"value_size {definition.value_size}; slots have 4")
-    if definition.type in (12, 13) and definition.inner is None:
+    if definition.type not in _OF_MAPS:
+        return
+    if definition.inner is None:
         _refuse(definition, EINVAL, "no inner map; give one by __array(values, …)")
+    elif definition.inner.type in _OF_MAPS:
+        _refuse(definition, EINVAL, "inner maps that hold maps; only one level goes")
+    elif definition.inner.type == 3:
+        _refuse(definition, ENOTSUPP, "inner maps that hold programs")
+    else:
+        check_definition(definition.inner)
 
 
 def _check_slot_array(definition: MapDefinition) -> None:

@@ -17,10 +17,9 @@ if TYPE_CHECKING:
 
 _CACHE_LINE = 64
 _LINK_BYTES = 4
-# The natives' Python functions: plain arithmetic.
+# The Python functions of natives: plain arithmetic.
 key_offset = map_chain.key_offset.function
 value_offset = map_chain.value_offset.function
-element_bytes = map_hash.element_bytes.function
 _MOST_ELEMENTS = map_chain.END - 1
 
 
@@ -32,13 +31,13 @@ class ChainedMap(Map):
     def __init__(self, definition: MapDefinition, cpus: int, extras: int) -> None:
         """`extras`: elements beside max_entries; they are the first ones."""
         super().__init__(definition, cpus)
-        key_size, value_size = definition.key_size, definition.value_size
+        key_size = definition.key_size
         capacity = 1 + extras + definition.max_entries
-        buckets = 1 << (definition.max_entries - 1).bit_length()
+        buckets = 2 << (definition.max_entries - 1).bit_length()
         if capacity > _MOST_ELEMENTS or buckets > _MOST_ELEMENTS:
             raise self._error(ENOMEM, f"create with {definition.max_entries} entries")
         self._key_offset, self._value_offset = key_offset(key_size), value_offset(key_size)
-        self._element_bytes = self._value_offset if self.is_per_cpu else element_bytes(key_size, value_size)
+        self._element_bytes = self._value_offset + (0 if self.is_per_cpu else self.value_stride)
         self._buckets = Memory(buckets * _LINK_BYTES)
         self._elements = Memory(capacity * self._element_bytes)
         self._cpu_stride = -(-capacity * self.value_stride // _CACHE_LINE) * _CACHE_LINE

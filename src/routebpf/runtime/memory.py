@@ -260,11 +260,36 @@ load_acquire32, load_acquire64 = _atomic_load(32), _atomic_load(64)
 store_release32, store_release64 = _atomic_store(32), _atomic_store(64)
 
 
+def _emit_fence(b: ir.IRBuilder, a: list[ir.Value]) -> ir.Value:
+    b.fence("acquire")
+    return _int(64)(0)
+
+
+fence_acquire = Primitive("fence_acquire", 0, _emit_fence)  # what was loaded before is loaded before what follows
+
+
 def _emit_yield(b: ir.IRBuilder, a: list[ir.Value]) -> ir.Value:
     return b.sext(b.call(_external(b, "sched_yield", _int(32), []), []), _int(64))
 
 
 yield_cpu = Primitive("yield_cpu", 0, _emit_yield)  # let another thread run: for one that waits for a lock
+
+
+def _libc(name: str, result: int, *arguments: int) -> Primitive:
+    """A function of the C library, by the bits of its result and arguments; a pointer has 64."""
+
+    def emit(b: ir.IRBuilder, a: list[ir.Value]) -> ir.Value:
+        function = _external(b, name, _int(result), [_int(bits) for bits in arguments])
+        given = [one if bits == 64 else b.trunc(one, _int(bits)) for one, bits in zip(a, arguments, strict=True)]
+        value = b.call(function, given)
+        return value if result == 64 else b.sext(value, _int(64))
+
+    return Primitive(f"libc_{name}", len(arguments), emit)
+
+
+libc_pipe, libc_close = _libc("pipe", 32, 64), _libc("close", 32, 32)
+libc_read, libc_write = _libc("read", 64, 32, 64, 64), _libc("write", 64, 32, 64, 64)
+libc_malloc, libc_free = _libc("malloc", 64, 64), _libc("free", 64, 64)
 
 
 class Memory:

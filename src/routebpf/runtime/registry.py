@@ -11,6 +11,7 @@ from routebpf.runtime.native import Native
 _FUNCTION_MODULES: tuple[str, ...] = (
     "clock",
     "loop",
+    "map_dispatch",
     "processor",
     "random",
     "skb_bytes",
@@ -21,6 +22,8 @@ _FUNCTION_MODULES: tuple[str, ...] = (
     "skb_room",
     "skb_route",
     "skb_tunnel",
+    "text_format",
+    "trace",
 )
 # By map type, the module of its operations (see `map_operation`).
 _MAP_MODULES: dict[int, str] = {
@@ -28,6 +31,14 @@ _MAP_MODULES: dict[int, str] = {
     2: "map_array",
     5: "map_percpu_hash",
     6: "map_percpu_array",
+    9: "map_lru",
+    10: "map_percpu_lru",
+    11: "map_lpm",
+    12: "map_of_maps",
+    13: "map_of_maps_hash",
+    22: "map_queue",
+    23: "map_stack",
+    30: "map_bloom",
 }
 _OPERATIONS = {
     "bpf_map_lookup_elem": "lookup",
