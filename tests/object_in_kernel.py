@@ -177,7 +177,14 @@ class InKernel:
 
     def run(self, name: str, packet: bytes = bytes(64)) -> int:
         """What the program returns, as a signed 32-bit number, on a packet with an Ethernet header."""
-        data = ctypes.create_string_buffer(packet, len(packet))
-        attributes = struct.pack("<IIIIQQIIIIQQ", self.programs[name], 0, len(packet), 0, _address(data), *[0] * 7)
+        return self.run_on(name, packet)[0]
+
+    def run_on(self, name: str, packet: bytes) -> tuple[int, bytes]:
+        """The same, and the packet after it."""
+        data, out = ctypes.create_string_buffer(packet, len(packet)), ctypes.create_string_buffer(len(packet) + 512)
+        attributes = struct.pack(
+            "<IIIIQQIIIIQQ", self.programs[name], 0, len(packet), len(out), _address(data), _address(out), *[0] * 6
+        )
         _, answer = _bpf(TEST_RUN, attributes)
-        return struct.unpack_from("<i", answer, 4)[0]
+        returned, _, size = struct.unpack_from("<iII", answer, 4)
+        return returned, out.raw[:size]

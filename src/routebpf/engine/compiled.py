@@ -17,8 +17,8 @@ class MapFace(Protocol):
     @property
     def definition(self) -> MapDefinition: ...
 
-    def regions(self) -> list[tuple[int, int, bool]]:
-        """The memory of its values: address, bytes, whether a program may write there."""
+    def value_address(self) -> int:
+        """The address of the only value of a map of global data, or the first of an array."""
 
 
 class Compiled(Protocol):
@@ -30,11 +30,6 @@ class Compiled(Protocol):
     @property
     def fault(self) -> RuntimeFault | None:
         """Why the last run was stopped, where runs are checked."""
-
-
-def value_address(one: MapFace) -> int:
-    """Where the only value of a map of global data is, or the first of an array."""
-    return one.regions()[0][0]
 
 
 def missing_ksym(program: Program, number: int) -> RejectedError:

@@ -10,7 +10,7 @@ import threading
 import weakref
 from collections.abc import Callable, Mapping, Sequence
 
-from routebpf.engine.compiled import MapFace, missing_ksym, value_address
+from routebpf.engine.compiled import MapFace, missing_ksym
 from routebpf.engine.interpreter_arguments import Call, MapAtAddress
 from routebpf.engine.interpreter_calls import Calls
 from routebpf.engine.interpreter_fault import fault_at
@@ -175,7 +175,7 @@ class InterpretedProgram:
     def _give_value(self, run: Run, number: int) -> int:
         """The address of the value of a map of global data, which the program may use from now on."""
         one = self._maps[number]
-        start = value_address(one)
+        start = one.value_address()
         size = one.definition.value_size
         writable = not one.definition.read_only and not one.definition.flags & _BPF_F_RDONLY_PROG
         run.regions.give(Region(start, size, f"the value of map {one.definition.name}", writable))

@@ -1,0 +1,35 @@
+"""C programs return the same, and leave the same packet and arrays, on both engines and in the running kernel."""
+
+from __future__ import annotations
+
+import struct
+from pathlib import Path
+
+import pytest
+from embedded import ENGINES, ETHERNET, Embedded
+
+from compilers import Compiler
+from object_in_kernel import InKernel
+from routebpf.objects.loader import load_object
+
+pytestmark = pytest.mark.kernel
+
+_ARRAY = 2
+PROGRAMS = Path(__file__).parent / "programs"
+PACKETS = [bytes((7 * i + 0x45) & 255 for i in range(size)) for size in (20, 40, 50, 333)]
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("path", sorted(PROGRAMS.glob("*.c")), ids=lambda path: path.stem)
+def test_a_program_does_the_same_as_in_the_kernel(compiler: Compiler, path: Path, engine: str) -> None:
+    loaded = load_object(compiler.compile(path.read_text(), "-O2", "-g", "-mcpu=v3", f"-I{PROGRAMS}"))
+    ours = Embedded(loaded, engine)
+    with InKernel(loaded) as kernel:
+        for packet in PACKETS:
+            want, after = kernel.run_on("run", ETHERNET + packet)
+            assert ours.run("run", packet) == want
+            assert ours.packet.data == after[len(ETHERNET) :]
+            for name in (name for name, one in ours.maps.items() if one.definition.type == _ARRAY):
+                for index in range(ours.maps[name].definition.max_entries):
+                    key = struct.pack("<I", index)
+                    assert ours.maps[name].lookup(key) == kernel.lookup(name, key), f"{name}[{index}]"
