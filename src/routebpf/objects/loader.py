@@ -32,15 +32,18 @@ def load_object(
     program_type: str | None = None,
     target_btf: Btf | None = None,
     kernel_version: tuple[int, int, int] | None = None,
+    name: str = "object",
 ) -> Object:
     """Read an object file, or its bytes: relocate it and link its programs.
+
+    `name` is what bytes are called in messages and in `Object.path`.
 
     `program_type` ("LWT_XMIT"…) is the type of programs whose section name says none. CO-RE relocations and weak
     externs are resolved against `target_btf`, the BTF of a kernel; without one, against the object's own types, and a
     weak extern is there if the embedded host has it. Raises InputError, with file, section and instruction, for
     anything that is wrong.
     """
-    data, path = _read(source)
+    data, path = (source, name) if isinstance(source, bytes) else _read(source)
     elf = read_elf(data, path)
     btf, ext = _read_btf(elf)
     code = read_code(elf, ext)
@@ -85,9 +88,7 @@ def load_object(
     )
 
 
-def _read(source: str | os.PathLike[str] | bytes) -> tuple[bytes, str]:
-    if isinstance(source, bytes):
-        return source, "object"
+def _read(source: str | os.PathLike[str]) -> tuple[bytes, str]:
     try:
         with open(source, "rb") as file:
             return file.read(), os.fspath(source)

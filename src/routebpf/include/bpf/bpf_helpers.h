@@ -154,7 +154,7 @@ extern int bpf_stream_vprintk_impl(int stream_id, const char *fmt__str, const vo
 			     : "r0", "r1", "r2", "r3", "r4", "r5", "memory"); \
 	})
 
-/* Loops by the kernel's iterators; Linux 6.4. */
+/* Loops by the kernel's iterators; Linux 6.4. Clang describes a function in BTF if it is named, not if cleanup calls it. */
 struct bpf_iter_num;
 extern int bpf_iter_num_new(struct bpf_iter_num *it, int start, int end) __ksym;
 extern int *bpf_iter_num_next(struct bpf_iter_num *it) __ksym;
@@ -162,13 +162,15 @@ extern void bpf_iter_num_destroy(struct bpf_iter_num *it) __ksym;
 
 #define bpf_for_each(kind, current, ...) \
 	for (struct bpf_iter_##kind ___iterator __attribute__((aligned(8), cleanup(bpf_iter_##kind##_destroy))), \
-	     *___once __attribute__((unused)) = (bpf_iter_##kind##_new(&___iterator, ##__VA_ARGS__), (void *)0); \
+	     *___once __attribute__((unused)) = (bpf_iter_##kind##_new(&___iterator, ##__VA_ARGS__), \
+						       (void)bpf_iter_##kind##_destroy, (void *)0); \
 	     ((current) = bpf_iter_##kind##_next(&___iterator));)
 
 /* `i` takes each number from `start` up to, but without, `end`. */
 #define bpf_for(i, start, end) \
 	for (struct bpf_iter_num ___iterator __attribute__((aligned(8), cleanup(bpf_iter_num_destroy))), \
-	     *___once __attribute__((unused)) = (bpf_iter_num_new(&___iterator, (start), (end)), (void *)0); \
+	     *___once __attribute__((unused)) = (bpf_iter_num_new(&___iterator, (start), (end)), \
+						       (void)bpf_iter_num_destroy, (void *)0); \
 	     ({ \
 		     int *___number = bpf_iter_num_next(&___iterator); \
 		     int ___upper = (end); \
@@ -178,7 +180,8 @@ extern void bpf_iter_num_destroy(struct bpf_iter_num *it) __ksym;
 
 #define bpf_repeat(count) \
 	for (struct bpf_iter_num ___iterator __attribute__((aligned(8), cleanup(bpf_iter_num_destroy))), \
-	     *___once __attribute__((unused)) = (bpf_iter_num_new(&___iterator, 0, (count)), (void *)0); \
+	     *___once __attribute__((unused)) = (bpf_iter_num_new(&___iterator, 0, (count)), \
+						       (void)bpf_iter_num_destroy, (void *)0); \
 	     bpf_iter_num_next(&___iterator);)
 
 /* The kernel passes itself what the last argument is. */
