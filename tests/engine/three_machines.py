@@ -1,7 +1,7 @@
 """The same instructions on three machines: the running kernel's JIT, ours, and our interpreter.
 
 A body runs with r0 to r9 and eight stack slots, fp-8 to fp-64, set from inputs that no verifier knows; all of them
-are outputs. `exit` is `goto done`, and functions stand behind the label `functions:` of the body.
+are outputs. Functions stand behind it.
 """
 
 from __future__ import annotations
@@ -43,12 +43,17 @@ class State:
         return f"{registers} {slots}"
 
 
-def around(body: Sequence[Instruction], functions: Sequence[Instruction] = ()) -> list[Instruction]:
-    """The body with what sets its inputs and keeps its outputs; r1 is the address of the memory."""
+def _before() -> str:
+    """Sets the inputs; r1 is the address of the memory."""
     before = [f"*(u64 *)(r10 {_BASE}) = r1"]
     for slot in range(SLOTS):
         before += [f"r2 = *(u64 *)(r1 +{8 * (REGISTERS + slot)})", f"*(u64 *)(r10 {-8 * (slot + 1)}) = r2"]
     before += [f"r{n} = *(u64 *)(r1 +{8 * n})" for n in (0, 2, 3, 4, 5, 6, 7, 8, 9, 1)]
+    return "\n".join(before)
+
+
+def _after() -> str:
+    """Keeps the outputs, and ends."""
     spill = _BASE - 8 * (REGISTERS + 1)
     after = [f"*(u64 *)(r10 {spill + 8 * n}) = r{n}" for n in range(REGISTERS)]
     after += [f"r1 = *(u64 *)(r10 {_BASE})"]
@@ -57,8 +62,15 @@ def around(body: Sequence[Instruction], functions: Sequence[Instruction] = ()) -
     for slot in range(SLOTS):
         at = _OUTPUT + 8 * (REGISTERS + slot)
         after += [f"r2 = *(u64 *)(r10 {-8 * (slot + 1)})", f"*(u64 *)(r1 +{at}) = r2"]
-    after += ["r0 = 0", "exit"]
-    return [*assemble("\n".join(before)), *body, *assemble("\n".join(after)), *functions]
+    return "\n".join([*after, "r0 = 0", "exit"])
+
+
+def around(body: Sequence[Instruction]) -> list[Instruction]:
+    return [*assemble(_before()), *body, *assemble(_after())]
+
+
+def around_text(body: str, functions: str = "") -> list[Instruction]:
+    return assemble("\n".join([_before(), body, _after(), functions]))
 
 
 def interpreted(instructions: Sequence[Instruction], inputs: State) -> State:
@@ -107,9 +119,8 @@ class KernelProgram:
         os.close(self._map)
 
 
-def agree(body: Sequence[Instruction], every_input: Sequence[State], functions: Sequence[Instruction] = ()) -> State:
+def agree(instructions: Sequence[Instruction], every_input: Sequence[State]) -> State:
     """Run on all three and compare everything; what came out for the last inputs."""
-    instructions = around(body, functions)
     kernel, jit = KernelProgram(instructions), JitProgram(instructions)
     try:
         for inputs in every_input:
