@@ -1,1 +1,64 @@
-"""routebpf: put an eBPF program on a route, and see, test and trust what it does."""
+"""routebpf: put an eBPF program on a route, and see, test and trust what it does.
+
+    obj = routebpf.load("filter.bpf.c")
+    host = routebpf.EmbeddedHost()
+    host.add_device("veth0", address="10.0.0.1/24")
+    host.add_route("192.168.253.0/24", via="10.0.0.2", dev="veth0", xmit=obj.programs["filter"])
+    sent = host.send(packet)
+    stats = host.replay("in.pcap", write="out.pcapng")
+
+Everything here is imported at its first use: importing routebpf costs nothing.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from routebpf.datapath.fib import Hop as Hop
+    from routebpf.datapath.fib import Rule as Rule
+    from routebpf.errors import Error as Error
+    from routebpf.errors import InputError as InputError
+    from routebpf.errors import MapError as MapError
+    from routebpf.errors import MissingError as MissingError
+    from routebpf.errors import RejectedError as RejectedError
+    from routebpf.errors import RuntimeFault as RuntimeFault
+    from routebpf.hosts.embedded import EmbeddedHost as EmbeddedHost
+    from routebpf.hosts.host import Frame as Frame
+    from routebpf.hosts.host import Sent as Sent
+    from routebpf.hosts.load import LoadedObject as LoadedObject
+    from routebpf.hosts.load import LoadedProgram as LoadedProgram
+    from routebpf.hosts.load import load as load
+    from routebpf.hosts.replay import Replay as Replay
+
+_MODULES = {
+    "EmbeddedHost": "hosts.embedded",
+    "Error": "errors",
+    "Frame": "hosts.host",
+    "Hop": "datapath.fib",
+    "InputError": "errors",
+    "LoadedObject": "hosts.load",
+    "LoadedProgram": "hosts.load",
+    "MapError": "errors",
+    "MissingError": "errors",
+    "RejectedError": "errors",
+    "Replay": "hosts.replay",
+    "Rule": "datapath.fib",
+    "RuntimeFault": "errors",
+    "Sent": "hosts.host",
+    "load": "hosts.load",
+}
+__all__ = sorted(_MODULES)  # noqa: PLE0605
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return [*globals(), *__all__]

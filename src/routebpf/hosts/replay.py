@@ -79,6 +79,12 @@ class Replay:
         counted = [(int(count), reason_of(code).name) for code, count in enumerate(self.reason_counts) if count]
         return {name: count for count, name in sorted(counted, key=lambda one: (-one[0], one[1]))}
 
+    def report(self) -> dict[str, Any]:
+        """The replay as `run --json` prints it; see `hosts.report`."""
+        from routebpf.hosts.report import report
+
+        return report(self)
+
 
 def run_one(host: EmbeddedHost, packet: bytes, *, time: int, mark: int, ingress: int) -> Sent:
     """Send one packet, or let it come in."""

@@ -1,0 +1,115 @@
+"""A map as a Python mapping: keys and values as its BTF types say (see objects.btf_values), bytes where it has none."""
+
+from __future__ import annotations
+
+from collections.abc import ItemsView, Iterator, MutableMapping
+from typing import Any
+
+from routebpf.errors import MapError
+from routebpf.objects.btf import Btf
+from routebpf.objects.btf_values import decode, encode
+from routebpf.runtime.errno_values import ENOENT
+from routebpf.runtime.maps import Map
+
+
+class MapView(MutableMapping[Any, Any]):
+    """A map of the embedded host. A value of a per-CPU map is a list, one a CPU. A key that is a struct is a dict.
+
+    `raw` is the map itself, in bytes: flags of updates, push, pop, peek, what ring buffers hold. Raises KeyError for a
+    key that is not there, MapError for what the kernel would refuse, InputError for a key or value that does not fit.
+    """
+
+    def __init__(self, raw: Map, btf: Btf | None) -> None:
+        self.raw = raw
+        self._btf = btf
+        self._key_type = raw.definition.btf_key_type_id if btf else 0
+        self._value_type = raw.definition.btf_value_type_id if btf else 0
+
+    @property
+    def name(self) -> str:
+        return self.raw.name
+
+    def __getitem__(self, key: Any) -> Any:
+        data = self.raw.lookup(self._key(key))
+        if data is None:
+            raise KeyError(key)
+        return self._decode_value(data)
+
+    def __setitem__(self, key: Any, value: Any) -> None:
+        self.raw.update(self._key(key), self._encode_value(value))
+
+    def __delitem__(self, key: Any) -> None:
+        try:
+            self.raw.delete(self._key(key))
+        except MapError as error:
+            if error.errno == ENOENT:
+                raise KeyError(key) from None
+            raise
+
+    def __iter__(self) -> Iterator[Any]:
+        return (self._decode_key(key) for key in self.raw.keys())
+
+    def __len__(self) -> int:
+        return len(self.raw)
+
+    def items(self) -> ItemsView[Any, Any]:
+        """Every key with its value; keys need not be hashable."""
+        return _Items(self)
+
+    def pairs(self) -> Iterator[tuple[Any, Any]]:
+        """Every key with its value, read in one go."""
+        for key, value in self.raw.items():
+            yield self._decode_key(key), self._decode_value(value)
+
+    def consume(self) -> Any:
+        """What a ring buffer or perf event array holds, taken out."""
+        return self.raw.consume()  # type: ignore[attr-defined]
+
+    def __repr__(self) -> str:
+        return f"<map {self.name}>"
+
+    def _key(self, key: Any) -> bytes:
+        if isinstance(key, bytes) and len(key) == self.raw.definition.key_size:
+            return key
+        if self._btf is None or not self._key_type:
+            return key.to_bytes(self.raw.definition.key_size, "little") if isinstance(key, int) else bytes(key)
+        return encode(self._btf, self._key_type, key)
+
+    def _decode_key(self, key: bytes) -> Any:
+        if self._btf is None or not self._key_type:
+            return key
+        return decode(self._btf, self._key_type, key)
+
+    def _encode_value(self, value: Any) -> bytes:
+        if not self.raw.is_per_cpu:
+            return self._encode_one(value)
+        values = value if isinstance(value, list) else [value] * self.raw.cpus
+        return b"".join(self._encode_one(one).ljust(self.raw.value_stride, b"\0") for one in values)
+
+    def _encode_one(self, value: Any) -> bytes:
+        size = self.raw.definition.value_size
+        if isinstance(value, bytes) and len(value) == size:
+            return value
+        if self._btf is None or not self._value_type:
+            return value.to_bytes(size, "little") if isinstance(value, int) else bytes(value)
+        return encode(self._btf, self._value_type, value)
+
+    def _decode_value(self, data: bytes) -> Any:
+        if not self.raw.is_per_cpu:
+            return self._decode_one(data)
+        stride, size = self.raw.value_stride, self.raw.definition.value_size
+        return [self._decode_one(data[cpu * stride :][:size]) for cpu in range(self.raw.cpus)]
+
+    def _decode_one(self, data: bytes) -> Any:
+        if self._btf is None or not self._value_type:
+            return data
+        return decode(self._btf, self._value_type, data)
+
+
+class _Items(ItemsView[Any, Any]):
+    """Items of a map: its keys may be dicts, which have no hash."""
+
+    _mapping: MapView
+
+    def __iter__(self) -> Iterator[tuple[Any, Any]]:
+        return self._mapping.pairs()

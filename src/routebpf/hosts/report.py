@@ -1,0 +1,88 @@
+"""What `run --json` prints of a replay: one object, the same of every host."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from routebpf.datapath.verdicts import VERDICT_NAMES, reason_of
+
+if TYPE_CHECKING:
+    from routebpf.hosts.replay import Replay
+
+_HIDDEN_KINDS = frozenset({"rodata", "kconfig"})
+
+
+def report(replay: Replay) -> dict[str, Any]:
+    """The replay as plain values: counts, routes with programs, maps of their objects, frames by device, and each
+    packet if its frames were kept."""
+    found: dict[str, Any] = {
+        "packets": replay.packets,
+        "bytes": replay.bytes,
+        "seconds": round(replay.seconds, 6),
+        "verdicts": replay.verdicts,
+        "reasons": replay.reasons,
+        "routes": list(_routes(replay)),
+        "maps": maps_of(_objects(replay)),
+        "frames": replay.frames,
+    }
+    if replay.packet_frames is not None and replay.columns is not None:
+        found["packet_list"] = list(_packets(replay))
+    return found
+
+
+def _routes(replay: Replay) -> Iterable[dict[str, Any]]:
+    """Routes that carry a program, and those that packets took."""
+    for number, route in enumerate(replay.routes):
+        counts = replay.route_counts[number + 1]
+        if not route.programs and not counts[:, 0].any():
+            continue
+        yield {
+            "to": str(route.prefix),
+            "program": ", ".join(dict.fromkeys(one.name for one in route.programs)) or None,
+            "packets": int(counts[:, 0].sum()),
+            "bytes": int(counts[:, 1].sum()),
+            "verdicts": {name: int(counts[verdict, 0]) for verdict, name in enumerate(VERDICT_NAMES)},
+        }
+
+
+def _packets(replay: Replay) -> Iterable[dict[str, Any]]:
+    assert replay.columns is not None
+    assert replay.packet_frames is not None
+    for index, (row, frames) in enumerate(zip(replay.columns, replay.packet_frames, strict=True)):
+        yield {
+            "index": index,
+            "verdict": VERDICT_NAMES[row["verdict"]],
+            "reason": reason_of(int(row["reason"])).name,
+            "errno": int(row["errno"]),
+            "frames": [{"device": frame.device, "hex": frame.data.hex()} for frame in frames],
+        }
+
+
+def _objects(replay: Replay) -> list[Any]:
+    """The objects whose programs the routes carry."""
+    objects = [getattr(program, "object", None) for route in replay.routes for program in route.programs]
+    return list({id(one): one for one in objects if one is not None}.values())
+
+
+def maps_of(objects: Iterable[Any]) -> dict[str, list[dict[str, Any]]]:
+    """The maps of loaded objects, as plain values: name to entries. Constants are left out, and so are maps that
+    cannot be listed (ring buffers, queues)."""
+    found: dict[str, list[dict[str, Any]]] = {}
+    for one in objects:
+        for name, view in one.maps.items():
+            if view.raw.definition.kind in _HIDDEN_KINDS or not view.raw.definition.key_size:
+                continue
+            found[name] = [{"key": plain(key), "value": plain(value)} for key, value in view.items()]
+    return found
+
+
+def plain(value: Any) -> Any:
+    """A value as JSON has it: bytes as hex."""
+    if isinstance(value, bytes | bytearray):
+        return bytes(value).hex()
+    if isinstance(value, Mapping):
+        return {key: plain(one) for key, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(one) for one in value]
+    return value
