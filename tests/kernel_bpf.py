@@ -71,8 +71,8 @@ def create_map(
 ) -> tuple[int | None, int]:
     """(fd or None, errno or 0)."""
     attributes = struct.pack(
-        "<IIIIIII16sIIIIIIQ",
-        *(kind, key_size, value_size, max_entries, flags, inner_fd, 0, b"test", 0, 0, 0, 0, 0, 0, map_extra),
+        "<IIIIIII16sIIIIIQ",
+        *(kind, key_size, value_size, max_entries, flags, inner_fd, 0, b"test", 0, 0, 0, 0, 0, map_extra),
     )
     fd, error, _ = bpf(MAP_CREATE, attributes)
     return (fd if fd >= 0 else None), error

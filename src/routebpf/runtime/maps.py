@@ -16,7 +16,7 @@ from routebpf.errors import InputError, MapError
 from routebpf.objects.model import MapDefinition
 from routebpf.runtime import map_layout as layout
 from routebpf.runtime.cpu import new_cpu
-from routebpf.runtime.errno_values import EBUSY, EINVAL, ENOTSUPP, EPERM
+from routebpf.runtime.errno_values import EINVAL, ENOTSUPP, EPERM
 from routebpf.runtime.map_lock import acquire, release
 from routebpf.runtime.maps_create import check_definition
 from routebpf.runtime.maps_fields import kernel_fields
@@ -128,10 +128,12 @@ class Map:
 
     def lookup(self, key: bytes, flags: int = 0) -> bytes | None:
         """The value, None if there is none. `flags`: BPF_F_LOCK reads while holding the value's lock."""
-        self._may(BPF_F_WRONLY, "lookup")
         self._check_key(key)
-        if flags & ~BPF_F_LOCK or (flags and not self._lock_offset):
-            raise self._error(EINVAL, f"lookup with flags {flags:#x}")
+        if flags & ~BPF_F_LOCK:
+            raise self._error(EINVAL, f"lookup with flags {flags:#x}; only BPF_F_LOCK goes")
+        self._may(BPF_F_WRONLY, "lookup")
+        if flags and not self._lock_offset:
+            raise self._error(EINVAL, "lookup with BPF_F_LOCK, but its values have no bpf_spin_lock")
         return self._lookup(key, bool(flags))
 
     def update(self, key: bytes, value: bytes, flags: int = 0) -> None:
@@ -190,8 +192,7 @@ class Map:
         """No changes by user space from now on; programs still may. kernel: map_freeze()."""
         if self.fields:
             raise self._error(ENOTSUPP, "freeze, but its values have locks or timers")
-        if self.is_frozen:
-            raise self._error(EBUSY, "freeze, but it is frozen")
+        self._may_change("freeze")
         self.is_frozen = True
 
     def set_slot(self, index: int, held: Map | int) -> None:

@@ -25,7 +25,7 @@ _PER_CPU = frozenset((5, 6, 10))
 _PER_CPU_LIMIT = 32 << 10  # bytes of a CPU's value: PCPU_MIN_UNIT_SIZE
 _KMALLOC_MAX = 4 << 20  # bytes: KMALLOC_MAX_SIZE with pages of 4 KB
 _INT_MAX = (1 << 31) - 1
-_HASH_ELEMENT, _LPM_NODE = 48, 40  # bytes: sizeof(struct htab_elem), sizeof(struct lpm_trie_node)
+_HASH_ELEMENT, _LPM_NODE = 48, 24  # bytes: sizeof(struct htab_elem), sizeof(struct lpm_trie_node)
 _LPM_KEY = 4  # bytes of the prefix length before the data
 _LPM_DATA_MAX = 256
 
