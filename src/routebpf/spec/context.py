@@ -120,20 +120,25 @@ def context_accesses(program_type: str) -> dict[tuple[int, int, bool], bool]:
     """
     if program_type not in LWT:
         return {}
-    accesses: dict[tuple[int, int, bool], bool] = {}
-    for field in CONTEXT_FIELDS:
-        if field.read:
-            narrow = field.size == 4 and not field.is_pointer
-            accesses |= {(*place, False): field.is_pointer for place in _places(field, narrow=narrow)}
-        if field.write:
-            accesses |= {(*place, True): False for place in _places(field, narrow=field.narrow_write)}
-    return accesses
+    return {
+        (*place, is_write): field.is_pointer and not is_write
+        for field in CONTEXT_FIELDS
+        for is_write in (False, True)
+        for place in _places(field, is_write=is_write)
+    }
 
 
-def _places(field: ContextField, *, narrow: bool) -> list[tuple[int, int]]:
-    """(offset, size) of accesses to a field: all of it, its aligned parts if `narrow`, and 8 bytes if it is wide."""
+def access_sizes(field: ContextField, *, is_write: bool) -> list[int]:
+    """In how many bytes at once the field or aligned parts of it can be read, or written; none if it cannot."""
+    return sorted({size for _, size in _places(field, is_write=is_write)})
+
+
+def _places(field: ContextField, *, is_write: bool) -> list[tuple[int, int]]:
+    """(offset, size) of every access that is allowed from the field's offset on."""
+    if not (field.write if is_write else field.read):
+        return []
     places = [(field.offset, field.size)]
-    if narrow:
+    if field.narrow_write if is_write else not field.is_pointer:
         places += [(field.offset + at, size) for size in (1, 2) for at in range(0, field.size, size)]
     if field.wide:
         places.append((field.offset, 8))
