@@ -5,6 +5,8 @@ from __future__ import annotations
 import ctypes
 
 from routebpf.engine import compile_program, interpret
+from routebpf.engine.compiled import Compiled
+from routebpf.engine.interpreter import Observer
 from routebpf.objects.model import Object
 from routebpf.runtime.cpu import CPU_BYTES, CPU_SKB, CPU_TAIL_CALLS, new_cpu
 from routebpf.runtime.maps import Map, create_map
@@ -20,18 +22,28 @@ _ENTRY = ctypes.CFUNCTYPE(ctypes.c_int64, ctypes.c_int64, ctypes.c_int64)
 class Embedded:
     """`maps` by name; `run` gives what a program returns. A fault of the interpreter is raised."""
 
-    def __init__(self, loaded: Object, engine: str, *, checked: bool = True) -> None:
+    def __init__(
+        self,
+        loaded: Object,
+        engine: str,
+        *,
+        checked: bool = True,
+        instruction_limit: int = 10_000_000,
+        observer: Observer | None = None,
+    ) -> None:
         self.maps: dict[str, Map] = {name: create_map(one) for name, one in loaded.maps.items()}
         self.packet = PacketBuffer(capacity=4096)
         self._cpu, self._scratch = new_cpu(0)
-        self.programs = {}
+        self.programs: dict[str, Compiled] = {}
         for name, program in loaded.programs.items():
             maps = [self.maps[one] for one in program.maps]
             definitions = [one.definition for one in maps]
             facts = check_structure(program, definitions, license=loaded.license) if checked else None
-            self.programs[name] = (
-                interpret(program, maps) if engine == "interpreter" else compile_program(program, facts, maps)
-            )
+            if engine == "interpreter":
+                self.programs[name] = interpret(program, maps, observer=observer, instruction_limit=instruction_limit)
+            else:
+                assert facts is not None
+                self.programs[name] = compile_program(program, facts, maps)
         for definition in loaded.maps.values():
             for slot, name in definition.initial_slots.items():
                 held = self.programs[name].entry if definition.type == 3 else self.maps[name]

@@ -119,14 +119,18 @@ class KernelProgram:
         os.close(self._map)
 
 
-def agree(instructions: Sequence[Instruction], every_input: Sequence[State]) -> State:
-    """Run on all three and compare everything; what came out for the last inputs."""
+def agree(
+    instructions: Sequence[Instruction],
+    every_input: Sequence[State],
+    engines: Sequence[str] = ("jit", "interpreter"),
+) -> None:
+    """Run in the kernel and on our engines, and compare everything."""
     kernel, jit = KernelProgram(instructions), JitProgram(instructions)
     try:
         for inputs in every_input:
             want = kernel.run(inputs)
-            for engine, got in (("interpreter", interpreted(instructions, inputs)), ("jit", jit.run(inputs))):
+            for engine in engines:
+                got = jit.run(inputs) if engine == "jit" else interpreted(instructions, inputs)
                 assert got == want, f"{engine} from {inputs}:\nhas    {got}\nkernel {want}"
     finally:
         kernel.close()
-    return want

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from routebpf.errors import RejectedError, RuntimeFault
+from routebpf.errors import RejectedError
 from routebpf.objects.model import MapDefinition, Program
+from routebpf.runtime.registry import is_implemented
+from routebpf.spec import kfunc_by_name
 
 
 class MapFace(Protocol):
@@ -28,13 +30,19 @@ class Compiled(Protocol):
     def entry(self) -> int: ...
 
     @property
-    def fault(self) -> RuntimeFault | None:
-        """Why the last run was stopped, where runs are checked."""
+    def fault(self) -> BaseException | None:
+        """Why the last run was stopped, where runs are checked: a RuntimeFault, or what interrupted it."""
 
 
-def missing_ksym(program: Program, number: int) -> RejectedError:
-    """The error for a program that takes the address of a kernel variable."""
-    return RejectedError(
-        f"{program.name}: it uses the kernel variable {program.ksyms[number]}, which the embedded host does not have;"
+def ksym_value(program: Program, number: int) -> int:
+    """What a program has as the address of a kernel symbol: 0 for a kfunc that is not there, 1 for one that is.
+
+    It can only be compared with null. Raises RejectedError for a kernel variable.
+    """
+    name = program.ksyms[number]
+    if kfunc_by_name(name.partition("___")[0]) is not None:
+        return int(is_implemented(name.partition("___")[0]))
+    raise RejectedError(
+        f"{program.name}: it uses the kernel variable {name}, which the embedded host does not have;"
         " run it on the kernel host"
     )

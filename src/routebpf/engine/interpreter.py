@@ -10,7 +10,7 @@ import threading
 import weakref
 from collections.abc import Callable, Mapping, Sequence
 
-from routebpf.engine.compiled import MapFace, missing_ksym
+from routebpf.engine.compiled import MapFace, ksym_value
 from routebpf.engine.interpreter_arguments import Call, MapAtAddress
 from routebpf.engine.interpreter_calls import Calls
 from routebpf.engine.interpreter_fault import fault_at
@@ -166,7 +166,7 @@ class InterpretedProgram:
             case s if s == PSEUDO_MAP_IDX_VALUE:
                 value = self._give_value(run, one.imm) + second.imm
             case s if s == PSEUDO_BTF_ID:
-                raise missing_ksym(self.program, one.imm)
+                value = ksym_value(self.program, one.imm)
             case _:
                 value = wide_immediate(one, second)
         frame.write(one.dst, value & MASK64)

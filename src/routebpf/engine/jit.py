@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import llvmlite.binding as llvm
 
 from routebpf.engine import jit_alu, jit_calls, jit_flow, jit_memory
-from routebpf.engine.compiled import MapFace, missing_ksym
+from routebpf.engine.compiled import MapFace, ksym_value
 from routebpf.engine.jit_calls import Callees
 from routebpf.engine.jit_writer import FunctionWriter
 from routebpf.isa import FORMS, Form, Instruction, Kind, wide_immediate
@@ -166,7 +166,7 @@ class _ProgramWriter:
             case s if s == PSEUDO_MAP_IDX_VALUE:
                 w.write(one.dst, str(self.maps[one.imm].value_address() + second.imm))
             case s if s == PSEUDO_BTF_ID:
-                raise missing_ksym(self.program, one.imm)
+                w.write(one.dst, str(ksym_value(self.program, one.imm)))
             case _:
                 w.write(one.dst, str(wide_immediate(one, second)))
 

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 
 from routebpf.isa import FORMS, Form, Instruction, Kind, wide_immediate
 from routebpf.isa.opcodes import (
+    PSEUDO_BTF_ID,
     PSEUDO_FUNC,
     PSEUDO_MAP_FD,
     PSEUDO_MAP_IDX,
@@ -28,6 +29,7 @@ from routebpf.isa.semantics import (
     sign_extend,
 )
 from routebpf.verifier import structure_calls, structure_memory
+from routebpf.verifier import structure_rules as rules
 from routebpf.verifier.structure_flow import jump_target
 from routebpf.verifier.structure_pass import Pass, State
 from routebpf.verifier.structure_values import NUMBER, OTHER, Origin, Value, arithmetic64, constant, join
@@ -126,6 +128,8 @@ def _lddw(run: Pass, one: Instruction, _form: Form, state: State) -> bool:
             value = Value(Origin.MAP_VALUE, one.imm, second.imm) if wide else Value(Origin.MAP, one.imm)
         case s if s in (PSEUDO_MAP_FD, PSEUDO_MAP_VALUE):
             raise run.fault(f"fd {one.imm} is not pointing to valid bpf_map", "A program here names its maps.")
+        case s if s == PSEUDO_BTF_ID and rules.is_absent_kfunc(run.program.ksyms[one.imm]):
+            value = constant(0)
         case _:
             value = OTHER
     state.registers[one.dst] = value
