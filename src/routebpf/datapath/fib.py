@@ -14,6 +14,8 @@ from typing import Any, Protocol
 
 from routebpf.datapath import fib_records as at
 from routebpf.datapath.fib_image import Image
+from routebpf.datapath.run_records import ROUTE_COUNT_BYTES
+from routebpf.datapath.short_ways import Way
 from routebpf.datapath.verdicts import BLACKHOLE, PROHIBITED, UNREACHABLE
 from routebpf.errors import InputError
 
@@ -118,11 +120,13 @@ class Rule:
 
 @dataclass(frozen=True, slots=True)
 class DeviceFacts:
-    """What the FIB needs of a device. `bare`: the address of a next hop of it with no gateway and no program."""
+    """What the FIB needs of a device. `is_short_way`: packets for it may take the short way (datapath.short_send)."""
 
     ifindex: int
     mtu: int
     is_up: bool
+    header_bytes: int
+    is_short_way: bool
 
 
 @dataclass(slots=True)
@@ -193,13 +197,14 @@ def mask_words(length: int) -> tuple[int, int]:
     return mask >> 64, mask & (1 << 64) - 1
 
 
-def write_fib(image: Image, fib: Fib, devices: dict[str, DeviceFacts], bare: dict[str, int]) -> int:
-    """Write a FIB: the address of its struct. Routes whose every device is down or gone are left out.
+def write_fib(image: Image, fib: Fib, devices: dict[str, DeviceFacts], bare: dict[str, int], ways: list[Way]) -> int:
+    """Write a FIB: the address of its struct. Routes whose every device is down or gone are left out; of the others
+    `ways` gets the first of each prefix.
 
     `bare`: by device, the address of its next hop with no gateway and no program.
     """
     tables = {
-        number: _write_table(image, fib, routes, devices, bare) for number, routes in fib.tables.items() if routes
+        number: _write_table(image, fib, number, devices, bare, ways) for number, routes in fib.tables.items() if routes
     }
     rules = image.take(len(fib.rules) * at.RULE_BYTES)
     for index, rule in enumerate(fib.rules):
@@ -215,6 +220,15 @@ def write_fib(image: Image, fib: Fib, devices: dict[str, DeviceFacts], bare: dic
         },
     )
     return struct
+
+
+def short_tables(fib: Fib) -> tuple[int, ...]:
+    """The tables in the order of the rules, if these lead every packet through them; else none, and no way is short."""
+    if _inputs(fib) or any(rule.action != "lookup" or rule.destination or rule.invert for rule in fib.rules):
+        return ()
+    if any(rule.suppress_prefix_length is not None for rule in fib.rules):
+        return ()
+    return tuple(rule.table for rule in fib.rules if rule.table is not None)
 
 
 def _inputs(fib: Fib) -> int:
@@ -259,19 +273,23 @@ def _write_rule(
 def _write_table(
     image: Image,
     fib: Fib,
-    table: dict[Prefix, list[Route]],
+    number: int,
     devices: dict[str, DeviceFacts],
     bare: dict[str, int],
+    ways: list[Way],
 ) -> int:
     by_length: dict[int, list[tuple[Prefix, int]]] = {}
-    for prefix, routes in table.items():
+    for prefix, routes in fib.tables[number].items():
         first = 0
         for route in reversed(routes):
             record = _write_route(image, route, fib.family, devices, bare)
             if record:
                 image.put64(record, {at.ROUTE_NEXT: first})
                 first = record
+                is_one = len(route.hops) == 1 and route.type == "unicast"
+                way = Way(number, prefix, record + at.ROUTE_BYTES if is_one else 0)
         if first:
+            ways.append(way)
             by_length.setdefault(prefix.prefixlen, []).append((prefix, first))
     lengths = image.take(len(by_length) * at.LENGTH_BYTES)
     for index, length in enumerate(sorted(by_length, reverse=True)):
@@ -306,8 +324,8 @@ def _write_route(image: Image, route: Route, family: int, devices: dict[str, Dev
     hops = [hop for hop in route.hops if hop.device in devices and devices[hop.device].is_up] if not is_error else []
     if not hops and not is_error:
         return 0
-    record = image.take(at.ROUTE_BYTES)
-    places = image.take(len(hops) * at.HOP_BYTES)
+    record = image.take(at.ROUTE_BYTES + len(hops) * at.HOP_BYTES)
+    places = record + at.ROUTE_BYTES
     for index, (hop, bound) in enumerate(zip(hops, _bounds(hops), strict=True)):
         _write_hop(image, places + index * at.HOP_BYTES, route, record, hop, bound, family, devices, bare)
     image.put64(record, {at.ROUTE_HOPS: places})
@@ -358,6 +376,7 @@ def _write_hop(
     if (hop.xmit or hop.out) and hop.headroom < mtu:
         mtu -= hop.headroom  # kernel: lwtunnel_headroom()
     source = words_of(route.source, family)
+    is_short = is_plain and facts.is_short_way and route.type == "unicast" and family == 4
     image.put64(
         place,
         {
@@ -365,6 +384,7 @@ def _write_hop(
             at.HOP_GATEWAY: gateway[0],
             at.HOP_GATEWAY + 8: gateway[1],
             at.HOP_BARE: bare.get(device, 0),
+            at.HOP_COUNTS: (route.number + 1) * ROUTE_COUNT_BYTES,
             at.HOP_SOURCE: source[0],
             at.HOP_SOURCE + 8: source[1],
             **entries,
@@ -378,6 +398,8 @@ def _write_hop(
             at.HOP_BOUND: bound,
             at.HOP_MTU: mtu,
             at.HOP_REALM: hop.realm,
+            at.HOP_SHORT_MTU: min(mtu, facts.mtu) if is_short else 0,
+            at.HOP_SHORT_HEADER: facts.header_bytes,
             at.HOP_FLAGS: (at.HOP_PLAIN if is_plain else 0) | (at.HOP_LOCAL if route.type in _LOCAL_TYPES else 0),
         },
     )

@@ -11,6 +11,8 @@ HOST_FIB4 = 16  # the address of the family's FIB
 HOST_FIB6 = 24
 HOST_NEIGHBOURS = 32  # the address of the neighbour table
 HOST_FLAGS = 40
+HOST_SHORT_WAYS = 48  # the address of the trie of datapath.short_ways
+HOST_SHORT_HOPS = 56  # and of the addresses of its next hops
 
 HOST_MAKES_NEIGHBOURS = 1  # a neighbour that nobody named gets a made-up address
 HOST_WANTS_HEADERS = 2  # link headers matter: a program can push one
@@ -85,6 +87,9 @@ HOP_MTU = 76  # of the route, or the device; less the headroom
 HOP_REALM = 80
 HOP_FLAGS = 84
 HOP_SOURCE = 88  # 64 bits each, high and low: the preferred source
+HOP_SHORT_MTU = 104  # up to so many bytes a packet may take the short way (datapath.short_send)
+HOP_SHORT_HEADER = 108  # bytes of link header
+HOP_COUNTS = 112  # 64 bits: where the route's counters begin among all
 HOP_BYTES = 128
 
 HOP_PLAIN = 1  # no program on it can change a packet, and there is none but on xmit

@@ -160,7 +160,7 @@ def _finish_output(cpu: int, skb: int, hop: int) -> int:
         store32(cpu + CPU_DEPTH, depth + 1)
         reason = lwt_xmit(cpu, skb, program)
         if reason == REROUTED:
-            reason = _reroute(cpu, skb)
+            reason = reroute(cpu, skb)
         store32(cpu + CPU_DEPTH, depth)
         if reason != SENT:
             return reason
@@ -177,8 +177,8 @@ def _stays_on_host(cpu: int, skb: int, hop: int) -> int:
 
 
 @native
-def _reroute(cpu: int, skb: int) -> int:
-    """Look the packet's route up anew, by its IP header and mark, and send it there. kernel: bpf_lwt_xmit_reroute()."""
+def reroute(cpu: int, skb: int) -> int:
+    """Look the packet's route up anew, by its IP header and mark, and send it there. kernel: bpf_lwt_xmitreroute()."""
     header = load64(skb + SKB_HEAD) + load64(skb + SKB_NETWORK_HEADER)
     protocol = load32(skb + SKB_PROTOCOL)
     mark = load32(skb + SKB_MARK)

@@ -6,15 +6,15 @@ source address that may send broadcasts. A result is a reason.
 
 from __future__ import annotations
 
-from routebpf.datapath.fib_records import HOP_FLAGS, HOP_IFINDEX, HOP_MTU, HOP_PLAIN, HOP_REALM, HOP_ROUTE, HOP_XMIT
+from routebpf.datapath.fib_records import HOP_FLAGS, HOP_IFINDEX, HOP_MTU, HOP_PLAIN, HOP_ROUTE, HOP_XMIT
 from routebpf.datapath.ip_header import has_good_checksum, priority_of_tos
-from routebpf.datapath.ip_output import dst_output, output_hop4, output_hop6, set_hop
-from routebpf.datapath.lwt import lwt_xmit
+from routebpf.datapath.ip_output import dst_output, output_hop4, output_hop6, reroute, set_hop
+from routebpf.datapath.lwt import BPF_OK, run_program, xmit_verdict
 from routebpf.datapath.neighbours import neighbour_output
 from routebpf.datapath.run_records import RUN_MARK, RUN_PLAIN, RUN_ROUTE, RUN_SKB
-from routebpf.datapath.verdicts import SENT, TOO_LONG
+from routebpf.datapath.verdicts import REROUTED, TOO_LONG
 from routebpf.runtime.checksum import checksum
-from routebpf.runtime.cpu import CPU_IPV4_IDS
+from routebpf.runtime.cpu import CPU_DEPTH, CPU_IPV4_IDS
 from routebpf.runtime.device import DEVICE_MTU, device_of
 from routebpf.runtime.memory import (
     bswap16,
@@ -46,8 +46,6 @@ from routebpf.runtime.skb import (
     SKB_NETWORK_HEADER,
     SKB_PRIORITY,
     SKB_PROTOCOL,
-    SKB_REALM,
-    SKB_ROUTE,
     SKB_TAIL,
     SKB_TIME,
     SKB_TRANSPORT_HEADER,
@@ -61,51 +59,58 @@ _DF = 0x4000
 def ip_send4(cpu: int, run: int, data: int, have: int, length: int, time: int) -> int:
     """Send an IPv4 packet of `length` bytes, of which `have` are at `data` and the others are 0."""
     tos = load8(data + 1)
-    mark = load64(run + RUN_MARK)
-    hop = output_hop4(cpu, bswap32(load32(data + 16)), bswap32(load32(data + 12)), tos, mark)
+    hop = output_hop4(cpu, bswap32(load32(data + 16)), bswap32(load32(data + 12)), tos, load64(run + RUN_MARK))
     if hop < 0:
         return -hop
     store64(run + RUN_ROUTE, load64(hop + HOP_ROUTE))
     if length > load32(device_of(cpu, load32(hop + HOP_IFINDEX)) + DEVICE_MTU):
         return TOO_LONG
-    is_ready = have >= length and bswap16(load16(data + 2)) == length and has_good_checksum(data)
-    if is_ready and load32(data + 12) and (load16(data + 4) or load8(data + 6) & 0x40):
-        if load32(hop + HOP_FLAGS) & HOP_PLAIN and length <= load32(hop + HOP_MTU):
-            transport = (load8(data) & 15) * 4
-            return _send_plain(cpu, run, hop, data, length, ETH_P_IP, priority_of_tos(tos), transport, time)
-    skb = load64(run + RUN_SKB)
-    packet = new_packet(skb, data, have, length, time)
-    store32(skb + SKB_PROTOCOL, ETH_P_IP)
-    store32(skb + SKB_PRIORITY, priority_of_tos(tos))
-    store32(skb + SKB_MARK, mark)
-    store32(skb + SKB_HAS_SOCKET, 1)
-    header = (load8(packet) & 15) * 4
-    store64(skb + SKB_TRANSPORT_HEADER, HEADROOM + header)
-    _complete_header(cpu, packet, header, length)
+    is_plain = load32(hop + HOP_FLAGS) & HOP_PLAIN and length <= load32(hop + HOP_MTU)
+    if is_plain and have >= length and _is_complete(data, length):
+        return _send_plain(cpu, run, hop, data, length, ETH_P_IP, time)
+    skb = _new_sent(cpu, run, data, have, length, ETH_P_IP, time)
     return dst_output(cpu, skb, set_hop(skb, hop))
 
 
 @native
 def ip_send6(cpu: int, run: int, data: int, have: int, length: int, time: int) -> int:
     """Send an IPv6 packet of `length` bytes, of which `have` are at `data` and the others are 0."""
-    mark = load64(run + RUN_MARK)
-    hop = output_hop6(cpu, data, mark)
+    hop = output_hop6(cpu, data, load64(run + RUN_MARK))
     if hop < 0:
         return -hop
     store64(run + RUN_ROUTE, load64(hop + HOP_ROUTE))
     if length > load32(device_of(cpu, load32(hop + HOP_IFINDEX)) + DEVICE_MTU):
         return TOO_LONG
+    is_plain = load32(hop + HOP_FLAGS) & HOP_PLAIN and length <= load32(hop + HOP_MTU)
     # A multicast packet may have to stay on the host; that is rare enough to go the long way.
-    if have >= length and load32(hop + HOP_FLAGS) & HOP_PLAIN and load8(data + 24) != 0xFF:
-        if length <= load32(hop + HOP_MTU):
-            return _send_plain(cpu, run, hop, data, length, ETH_P_IPV6, 0, 0, time)
+    if is_plain and have >= length and load8(data + 24) != 0xFF:
+        return _send_plain(cpu, run, hop, data, length, ETH_P_IPV6, time)
+    skb = _new_sent(cpu, run, data, have, length, ETH_P_IPV6, time)
+    return dst_output(cpu, skb, set_hop(skb, hop))
+
+
+@native
+def _is_complete(data: int, length: int) -> int:
+    """Whether raw_send_hdrinc() would leave the IPv4 header as it is."""
+    has_id = load16(data + 4) or load8(data + 6) & 0x40
+    return has_id and load32(data + 12) and bswap16(load16(data + 2)) == length and has_good_checksum(data)
+
+
+@native
+def _new_sent(cpu: int, run: int, data: int, have: int, length: int, protocol: int, time: int) -> int:
+    """A packet of this host's own, in a buffer. The address of its struct skb."""
     skb = load64(run + RUN_SKB)
-    new_packet(skb, data, have, length, time)
-    store32(skb + SKB_PROTOCOL, ETH_P_IPV6)
-    store32(skb + SKB_MARK, mark)
+    packet = new_packet(skb, data, have, length, time)
+    store32(skb + SKB_PROTOCOL, protocol)
+    store32(skb + SKB_MARK, load64(run + RUN_MARK))
     store32(skb + SKB_HAS_SOCKET, 1)
     store64(skb + SKB_TRANSPORT_HEADER, HEADROOM)
-    return dst_output(cpu, skb, set_hop(skb, hop))
+    if protocol == ETH_P_IP:
+        header = (load8(packet) & 15) * 4
+        store32(skb + SKB_PRIORITY, priority_of_tos(load8(packet + 1)))
+        store64(skb + SKB_TRANSPORT_HEADER, HEADROOM + header)
+        _complete_header(cpu, packet, header, length)
+    return skb
 
 
 @native
@@ -144,15 +149,17 @@ def _complete_header(cpu: int, packet: int, header: int, length: int) -> int:
 
 
 @native
-def _send_plain(
-    cpu: int, run: int, hop: int, data: int, length: int, protocol: int, priority: int, transport: int, time: int
-) -> int:
-    """The short way, for a program that changes nothing: it sees the bytes where they are, nothing is copied.
+def _send_plain(cpu: int, run: int, hop: int, data: int, length: int, protocol: int, time: int) -> int:
+    """Send a packet whose program changes nothing: it sees the bytes where they are, nothing is copied.
 
-    The struct is RUN_PLAIN's, of which only what differs from packet to packet is set: a program of this kind leaves
-    the rest as it is.
+    Of the struct skb, RUN_PLAIN, only what differs from packet to packet is set: such a program leaves it as it is.
     """
     skb = load64(run + RUN_PLAIN)
+    priority = 0
+    transport = 0
+    if protocol == ETH_P_IP:
+        priority = priority_of_tos(load8(data + 1))
+        transport = (load8(data) & 15) * 4
     store64(skb + SKB_LEN, length)
     store64(skb + SKB_MARK, load64(run + RUN_MARK))
     store32(skb + SKB_PROTOCOL, protocol)
@@ -163,12 +170,28 @@ def _send_plain(
     store64(skb + SKB_TAIL, data + length)
     store64(skb + SKB_END, data + length)
     store64(skb + SKB_TRANSPORT_HEADER, transport)
-    store64(skb + SKB_REALM, load32(hop + HOP_REALM) | load32(hop + HOP_IFINDEX) << 32)
-    store64(skb + SKB_ROUTE, hop)
     store64(skb + SKB_TIME, time)
+    set_hop(skb, hop)
     program = load64(hop + HOP_XMIT)
     if program:
-        reason = lwt_xmit(cpu, skb, program)
-        if reason != SENT:
-            return reason
+        code = run_program(cpu, skb, program)
+        if code != BPF_OK:
+            return end_plain(cpu, run, code)
     return neighbour_output(cpu, skb, hop)
+
+
+@native
+def end_plain(cpu: int, run: int, code: int) -> int:
+    """Carry out what a program that changes nothing returned for the packet in RUN_PLAIN, if it was not BPF_OK.
+
+    Where it is rerouted it may come to a program that does change it: it goes on as a copy.
+    """
+    plain = load64(run + RUN_PLAIN)
+    protocol = load32(plain + SKB_PROTOCOL)
+    reason = xmit_verdict(cpu, plain, code, protocol)
+    if reason != REROUTED:
+        return reason
+    length = load32(plain + SKB_LEN)
+    skb = _new_sent(cpu, run, load64(plain + SKB_DATA), length, length, protocol, load64(plain + SKB_TIME))
+    store32(cpu + CPU_DEPTH, 1)
+    return reroute(cpu, skb)

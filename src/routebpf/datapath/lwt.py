@@ -41,12 +41,16 @@ def run_program(cpu: int, skb: int, entry: int) -> int:
 
 @native
 def lwt_xmit(cpu: int, skb: int, entry: int) -> int:
-    """Run the program of xmit: SENT: the packet goes on, REROUTED: it is to be rerouted, else the reason of its end.
-
-    kernel: bpf_xmit().
-    """
+    """Run the program of xmit; see `xmit_verdict`."""
     protocol = load32(skb + SKB_PROTOCOL)
     code = run_program(cpu, skb, entry)
+    return xmit_verdict(cpu, skb, code, protocol)
+
+
+@native
+def xmit_verdict(cpu: int, skb: int, code: int, protocol: int) -> int:
+    """What the program of xmit returned, carried out: SENT: the packet goes on, REROUTED: it is to be rerouted, else the
+    reason of its end. `protocol`: what the packet's was before. kernel: bpf_xmit()."""
     if load32(cpu + CPU_FAULT):
         return PROGRAM_FAULT
     if code == BPF_OK:

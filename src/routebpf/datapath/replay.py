@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from routebpf.datapath.fib_records import ROUTE_NUMBER
+from routebpf.datapath.fib_records import HOST_FLAGS, HOST_WANTS_HEADERS, ROUTE_NUMBER
 from routebpf.datapath.ip_forward import ip_receive
 from routebpf.datapath.ip_header import ipv4_length, ipv6_length
-from routebpf.datapath.ip_send import ip_send4, ip_send6
+from routebpf.datapath.ip_send import end_plain, ip_send4, ip_send6
 from routebpf.datapath.link_layer import (
     ETH_P_IP,
     LAYER_ETHERTYPE_SHIFT,
@@ -27,6 +27,7 @@ from routebpf.datapath.run_records import (
     RUN_FLAGS,
     RUN_INGRESS,
     RUN_LENGTH,
+    RUN_MARK,
     RUN_NUMBER,
     RUN_REASONS,
     RUN_RESULTS,
@@ -35,10 +36,12 @@ from routebpf.datapath.run_records import (
     RUN_ROWS,
     RUN_SET_CLOCK,
 )
+from routebpf.datapath.short_send import NOT_TAKEN, short_send
 from routebpf.datapath.verdicts import DEVICE_DOWN, LINK_UNKNOWN, NOT_IP, SENT, TOO_LONG
 from routebpf.runtime.cpu import (
     CPU_DEPTH,
     CPU_FAULT,
+    CPU_HOST,
     CPU_IS_REROUTED,
     CPU_NOW,
     CPU_PACKET,
@@ -63,6 +66,7 @@ def replay_batch(cpu: int, run: int) -> int:
     results = load64(run + RUN_RESULTS)
     set_clock = load64(run + RUN_FLAGS) & RUN_SET_CLOCK
     row = load64(run + RUN_ROWS) + at * ROW_BYTES
+    is_short = _goes_short(cpu, run)
     while at < count:
         if load64(sink + SINK_BASE) != 0:
             if load64(sink + SINK_USED) + load64(run + RUN_ROOM) > load64(sink + SINK_SIZE):
@@ -70,17 +74,41 @@ def replay_batch(cpu: int, run: int) -> int:
         if set_clock:
             store64(cpu + CPU_NOW, load64(row + ROW_TIME))
         store64(cpu + CPU_PACKET, number + at)
-        store64(sink + SINK_FRAMES, 0)
-        reason = _packet(cpu, run, row)
-        _count(cpu, run, reason)
+        result = 0
         if results:
-            _note(run, results + at * RESULT_BYTES, reason, load64(sink + SINK_FRAMES))
+            result = results + at * RESULT_BYTES
+        code = NOT_TAKEN
+        if is_short:
+            code = short_send(cpu, run, row, result)
+            if code == 0:
+                at += 1
+                row += ROW_BYTES
+                continue
+        store64(sink + SINK_FRAMES, 0)
+        store32(cpu + CPU_DEPTH, 0)
+        store64(cpu + CPU_IS_REROUTED, 0)
+        if code == NOT_TAKEN:
+            reason = _packet(cpu, run, row)
+        else:
+            reason = end_plain(cpu, run, code)
+        _count(cpu, run, reason)
+        if result:
+            _note(run, result, reason, load64(sink + SINK_FRAMES))
         at += 1
         row += ROW_BYTES
         if load32(cpu + CPU_FAULT):
             break
     store64(run + RUN_DONE, at)
     return at
+
+
+@native
+def _goes_short(cpu: int, run: int) -> int:
+    """Whether packets of this batch may go the short way: sent, unmarked, and nobody wants frames or link headers."""
+    if load64(run + RUN_INGRESS) or load64(run + RUN_MARK) or load64(run + RUN_FLAGS) & RUN_EXACT:
+        return 0
+    flags = load64(load64(cpu + CPU_HOST) + HOST_FLAGS)
+    return load64(load64(cpu + CPU_SINK) + SINK_BASE) == 0 and flags & HOST_WANTS_HEADERS == 0
 
 
 @native
@@ -104,8 +132,6 @@ def _packet(cpu: int, run: int, row: int) -> int:
     store64(run + RUN_LENGTH, length)
     if length > MAX_PACKET or (is_ipv4 and length > 0xFFFF):
         return TOO_LONG
-    store32(cpu + CPU_DEPTH, 0)
-    store64(cpu + CPU_IS_REROUTED, 0)
     time = load64(row + ROW_TIME)
     ingress = load64(run + RUN_INGRESS)
     if ingress:

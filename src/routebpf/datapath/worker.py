@@ -11,7 +11,14 @@ from routebpf.datapath import run_records as at
 from routebpf.datapath.devices import Device, write_devices
 from routebpf.datapath.fib_image import Image
 from routebpf.datapath.fib_lookup import CACHE_ENTRIES, CACHE_ENTRY_BYTES
-from routebpf.datapath.fib_records import HOST_FIB4, HOST_FIB6, HOST_FLAGS, HOST_NEIGHBOURS
+from routebpf.datapath.fib_records import (
+    HOST_FIB4,
+    HOST_FIB6,
+    HOST_FLAGS,
+    HOST_NEIGHBOURS,
+    HOST_SHORT_HOPS,
+    HOST_SHORT_WAYS,
+)
 from routebpf.datapath.replay import replay_batch
 from routebpf.datapath.verdicts import REASON_COUNT, REASONS
 from routebpf.runtime import cpu as cpu_at
@@ -44,6 +51,8 @@ class HostImage:
     neighbours: int
     flags: int
     routes: int
+    short_ways: int
+    short_hops: int
 
 
 class Worker:
@@ -98,6 +107,8 @@ class Worker:
             (HOST_FIB6, host.fib6),
             (HOST_NEIGHBOURS, host.neighbours),
             (HOST_FLAGS, host.flags),
+            (HOST_SHORT_WAYS, host.short_ways),
+            (HOST_SHORT_HOPS, host.short_hops),
         ):
             self._host.write(field, value.to_bytes(8, "little"))
         self._cache.array[:] = 0

@@ -7,18 +7,19 @@ from dataclasses import replace
 
 from routebpf.datapath import fib_records as at
 from routebpf.datapath.devices import KINDS, Device
-from routebpf.datapath.fib import DeviceFacts, Fib, Route, RouteProgram, write_fib
+from routebpf.datapath.fib import DeviceFacts, Fib, Route, RouteProgram, short_tables, write_fib
 from routebpf.datapath.fib_image import Image
+from routebpf.datapath.short_ways import ShortWays, Way
 from routebpf.datapath.worker import HostImage
 from routebpf.runtime.device import DEVICE_LOOPBACK
 
 
 def build_image(
     fibs: Mapping[int, Fib], devices: Mapping[str, Device], neighbours: int, *, make_neighbours: bool
-) -> tuple[HostImage, Image, list[Route]]:
+) -> tuple[HostImage, object, list[Route]]:
     """Number the routes and write both FIBs: what CPUs are told, the memory that must live on, the routes by number."""
     image = Image()
-    facts = {name: DeviceFacts(one.ifindex, one.mtu, one.is_up) for name, one in devices.items()}
+    facts = {name: _facts(one) for name, one in devices.items()}
     bare = {name: _bare_hop(image, one) for name, one in devices.items()}
     routes: list[Route] = []
     for fib in fibs.values():
@@ -31,8 +32,18 @@ def build_image(
     flags = at.HOST_MAKES_NEIGHBOURS if make_neighbours else 0
     if not make_neighbours or any(not _is_plain(one) for one in programs):
         flags |= at.HOST_WANTS_HEADERS
-    written = {family: write_fib(image, fib, facts, bare) for family, fib in fibs.items()}
-    return HostImage(written[4], written[6], neighbours, flags, len(routes)), image, routes
+    ways: dict[int, list[Way]] = {family: [] for family in fibs}
+    written = {family: write_fib(image, fib, facts, bare, ways[family]) for family, fib in fibs.items()}
+    tables = short_tables(fibs[4])
+    short = ShortWays(ways[4] if tables else [], tables, image)
+    host = HostImage(written[4], written[6], neighbours, flags, len(routes), short.entries, short.hops)
+    return host, (image, short), routes
+
+
+def _facts(device: Device) -> DeviceFacts:
+    kind = KINDS[device.kind]
+    is_short = not kind.flags & DEVICE_LOOPBACK
+    return DeviceFacts(device.ifindex, device.mtu, device.is_up, kind.hard_header_bytes, is_short)
 
 
 def _is_plain(program: RouteProgram) -> bool:
