@@ -24,6 +24,7 @@ _CALLBACK_ARGUMENTS: Mapping[str, Sequence[Value | int]] = {
     "bpf_user_ringbuf_drain": (OTHER, 3),
     "bpf_find_vma": (OTHER, OTHER, 4),
 }
+_RESULTS = {rules.Result.NOTHING: UNSET, rules.Result.NUMBER: NUMBER}
 _MAPS_OF_MAPS = (12, 13)  # BPF_MAP_TYPE_ARRAY_OF_MAPS, _HASH_OF_MAPS
 
 
@@ -100,7 +101,7 @@ def _call_kfunc(run: Pass, index: int, state: State) -> bool:
         raise run.fault(f"{name} is not implemented in the embedded host", "Run it on the kernel host.")
     arguments = [run.read(state, register) for register in range(1, kfunc.arguments + 1)]
     _note_call(run, arguments)
-    _clobber(state, OTHER)
+    _clobber(state, _RESULTS.get(kfunc.result, OTHER))
     return True
 
 
@@ -124,8 +125,8 @@ def _check_stack_argument(run: Pass, argument: Value) -> None:
 
 
 def _helper_result(run: Pass, helper: rules.Function, arguments: Sequence[Value]) -> Value:
-    if helper.result is rules.Result.NUMBER:
-        return NUMBER
+    if helper.result in _RESULTS:
+        return _RESULTS[helper.result]
     which = next((one.which for one in arguments if one.origin is Origin.MAP), None)
     if helper.result is rules.Result.MAP_VALUE and which is not None and run.maps[which].type not in _MAPS_OF_MAPS:
         return Value(Origin.MAP_VALUE, which, 0)

@@ -128,8 +128,10 @@ def _lddw(run: Pass, one: Instruction, _form: Form, state: State) -> bool:
             value = Value(Origin.MAP_VALUE, one.imm, second.imm) if wide else Value(Origin.MAP, one.imm)
         case s if s in (PSEUDO_MAP_FD, PSEUDO_MAP_VALUE):
             raise run.fault(f"fd {one.imm} is not pointing to valid bpf_map", "A program here names its maps.")
-        case s if s == PSEUDO_BTF_ID and rules.is_absent_kfunc(run.program.ksyms[one.imm]):
-            value = constant(0)
+        case s if s == PSEUDO_BTF_ID:
+            if not 0 <= one.imm < len(run.program.ksyms):
+                raise run.fault(f"it names kernel symbol number {one.imm}; the program has {len(run.program.ksyms)}")
+            value = constant(0) if rules.is_absent_kfunc(run.program.ksyms[one.imm]) else OTHER
         case _:
             value = OTHER
     state.registers[one.dst] = value

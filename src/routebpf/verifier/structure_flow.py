@@ -86,7 +86,7 @@ def jump_target(at: int, one: Instruction, kind: Kind) -> int | None:
 def _check_span(instructions: Sequence[Instruction], span: Span, leaders: bytearray, second_slots: bytearray) -> None:
     leaders[span.start] = 1
     if second_slots[span.start]:
-        raise StructureError(span.start, f"jump into the middle of ldimm64 insn {span.start}")
+        raise StructureError(span.start, f"jump into the middle of ldimm64 insn {span.start - 1}")
     for at in range(span.start, span.end):
         form = FORMS[instructions[at].opcode]
         if form is None:
@@ -96,7 +96,7 @@ def _check_span(instructions: Sequence[Instruction], span: Span, leaders: bytear
             if not span.start <= target < span.end:
                 raise StructureError(at, f"jump out of range from insn {at} to {target}")
             if second_slots[target]:
-                raise StructureError(at, f"jump into the middle of ldimm64 insn {target}")
+                raise StructureError(at, f"jump into the middle of ldimm64 insn {target - 1}")
             leaders[target] = leaders[at + 1] = 1
     last = FORMS[instructions[span.end - 1].opcode]
     if last is None or last.kind not in _ENDS_FUNCTION or second_slots[span.end - 1]:

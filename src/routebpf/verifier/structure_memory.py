@@ -14,6 +14,8 @@ from routebpf.verifier.structure_facts import ContextAccess
 from routebpf.verifier.structure_pass import Pass, State
 from routebpf.verifier.structure_values import NUMBER, OTHER, Origin, Value, constant
 
+_BPF_F_RDONLY_PROG = 1 << 7
+
 
 def load(run: Pass, one: Instruction, form: Form, state: State) -> bool:
     base = run.read(state, one.src)
@@ -33,7 +35,8 @@ def atomic(run: Pass, one: Instruction, form: Form, state: State) -> bool:
     kind = ATOMICS[one.imm].kind
     register = one.src if kind is AtomicKind.LOAD_ACQUIRE else one.dst
     if run.read(state, register).origin is Origin.CONTEXT:
-        raise run.fault(f"BPF_ATOMIC stores into R{register} ctx is not allowed")
+        doing = "loads from" if kind is AtomicKind.LOAD_ACQUIRE else "stores into"
+        raise run.fault(f"BPF_ATOMIC {doing} R{register} ctx is not allowed")
     if kind is AtomicKind.LOAD_ACQUIRE:
         return load(run, one, form, state)
     if kind is AtomicKind.STORE_RELEASE:
@@ -56,7 +59,9 @@ def _access(run: Pass, register: int, base: Value, offset: int, form: Form, stat
             return _context_access(run, register, base, offset, form, is_write=is_write)
         case Origin.STACK:
             return _stack_access(run, register, base, offset, form, state, is_write=is_write)
-        case Origin.MAP_VALUE if not is_write:
+        case Origin.MAP_VALUE if is_write:
+            _check_map_write(run, run.maps[base.which])
+        case Origin.MAP_VALUE:
             return _map_load(run.maps[base.which], base.offset, offset, form)
         case Origin.MIXED:
             raise run.fault(
@@ -77,7 +82,7 @@ def _context_access(run: Pass, register: int, base: Value, offset: int, form: Fo
         kind = "negative offset" if base.offset < 0 else "dereference of modified"
         raise run.fault(f"{kind} ctx ptr R{register} off={base.offset} disallowed", "Use the context as it came.")
     is_pointer = rules.context_accesses(run.program.program_type).get((offset, form.size, is_write))
-    if is_pointer is None:
+    if is_pointer is None or (is_pointer and form.kind is Kind.LDSX):
         raise run.fault(f"invalid bpf_context access off={offset} size={form.size}", _context_todo(run, offset))
     run.context[run.at] = ContextAccess(offset, form.size, is_write)
     return OTHER if is_pointer else NUMBER
@@ -115,6 +120,11 @@ def _put(run: Pass, base: Value, offset: int, size: int, value: Value, state: St
     key = (base.which, (base.offset + offset) // 8 * 8)
     state.slots[key] = value
     run.note_write(key, value)
+
+
+def _check_map_write(run: Pass, definition: MapDefinition) -> None:
+    if definition.read_only or definition.flags & _BPF_F_RDONLY_PROG:
+        raise run.fault("write into map forbidden", f"Programs can only read map {definition.name}.")
 
 
 def _map_load(definition: MapDefinition, base: int | None, offset: int, form: Form) -> Value:

@@ -16,7 +16,8 @@ _NOWHERE: frozenset[str] = frozenset()
 class Result(Enum):
     """What a helper returns, as far as the pass follows it."""
 
-    NUMBER = "a number, or nothing"
+    NOTHING = "nothing: r0 holds nothing after it"
+    NUMBER = "a number"
     MAP_VALUE = "a pointer into a map, or null"
     OTHER = "another pointer, or null"
 
@@ -34,7 +35,7 @@ class Function:
 
 _RESULTS = {
     ReturnKind.INTEGER: Result.NUMBER,
-    ReturnKind.VOID: Result.NUMBER,
+    ReturnKind.VOID: Result.NOTHING,
     ReturnKind.PTR_TO_MAP_VALUE: Result.MAP_VALUE,
 }
 
@@ -45,7 +46,7 @@ def helper(number: int) -> Function | None:
     row = helper_by_id(number)
     if row is None:
         return None
-    result = _RESULTS.get(row.returns.kind, Result.OTHER) if row.returns else Result.NUMBER
+    result = _RESULTS.get(row.returns.kind, Result.OTHER) if row.returns else Result.NOTHING
     types = _NOWHERE if row.might_sleep else row.program_types
     return Function(row.name, len(row.arguments), result, row.gpl_only, types)
 
@@ -57,7 +58,10 @@ def kfunc(name: str) -> Function | None:
     if row is None:
         return None
     types = _NOWHERE if row.might_sleep else row.program_types
-    return Function(row.name, len(row.arguments), Result.OTHER if row.returns_pointer else Result.NUMBER, True, types)
+    result = Result.OTHER if row.returns_pointer else Result.NUMBER
+    if row.c_return_type == "void":
+        result = Result.NOTHING
+    return Function(row.name, len(row.arguments), result, True, types)
 
 
 def is_gpl(license: str) -> bool:
