@@ -44,8 +44,8 @@ enum bpf_enum_value_kind {
 #define bpf_core_type_size(type) __builtin_preserve_type_info(*(typeof(type) *)0, BPF_TYPE_SIZE)
 #define bpf_core_type_matches(type) __builtin_preserve_type_info(*(typeof(type) *)0, BPF_TYPE_MATCHES)
 
-/* An enumerator goes by value into a pointer of its type, so that the compiler keeps its name. */
-#define ___bpf_enum_info(type, value, kind) __builtin_preserve_enum_value(*(typeof(type) *)(value), kind)
+/* An enumerator is cast to a pointer to its enum, and clang takes it only without parentheses. */
+#define ___bpf_enum_info(type, value, kind) __builtin_preserve_enum_value(*(typeof(type) *)value, kind)
 #define bpf_core_enum_value_exists(type, value) ___bpf_enum_info(type, value, BPF_ENUMVAL_EXISTS)
 #define bpf_core_enum_value(type, value) ___bpf_enum_info(type, value, BPF_ENUMVAL_VALUE)
 

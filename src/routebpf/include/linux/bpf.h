@@ -166,9 +166,10 @@ enum {
 	BTF_F_ZERO = 1ULL << 3,
 };
 
+/* bpf_stream_vprintk_impl */
 enum {
-	BPF_STREAM_STDOUT = 1,
-	BPF_STREAM_STDERR = 2,
+	BPF_STDOUT = 1,
+	BPF_STDERR = 2,
 };
 
 #define BPF_OBJ_NAME_LEN 16U
