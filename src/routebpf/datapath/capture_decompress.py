@@ -55,16 +55,13 @@ class _Gzip:
 
     def readinto(self, room: memoryview, /) -> int:
         while not self._damage:
+            if self._decoder.eof and not self._next_member():
+                return 0
             data = self._decode(len(room))
             if data:
                 room[: len(data)] = data
                 return len(data)
-            if self._damage:
-                break
-            if self._decoder.eof:
-                if not self._next_member():
-                    return 0
-            elif not self._input:
+            if not self._input and not self._decoder.eof and not self._damage:
                 self._input = self._file.read(_INPUT_BYTES) or b""
                 if not self._input:
                     self._damage = "the gzip stream is cut short"

@@ -105,7 +105,7 @@ def _unit(resolution: int) -> tuple[int, int, int]:
     """Unit, factor and the most ticks of an if_tsresol: ticks a second are a power of two (bit 7) or of ten."""
     exponent = resolution & 0x7F
     if resolution & 0x80:
-        return UNIT_BINARY, exponent, min(_TIME_MAX // _NS_PER_SECOND << exponent, _TICKS_MAX)
+        return UNIT_BINARY, exponent, min(((_TIME_MAX + 1 << exponent) - 1) // _NS_PER_SECOND, _TICKS_MAX)
     if exponent <= _NS_DIGITS:
         factor = 10 ** (_NS_DIGITS - exponent)
         return UNIT_MULTIPLY, factor, _TIME_MAX // factor

@@ -124,14 +124,14 @@ class Capture:
         window = self._window
         window.more(_MAGIC_BYTES)
         head = read(window.address, min(window.size, _MAGIC_BYTES))
-        if window.damage:
-            raise self._damaged(window.damage)
-        if not head:
-            raise InputError(f"cannot read the capture {self.path}: it is empty")
         if pcap_byte_order(head):
             return "pcap"
         if head == PCAPNG_MAGIC:
             return "pcapng"
+        if window.damage:
+            raise self._damaged(window.damage)
+        if not head:
+            raise InputError(f"cannot read the capture {self.path}: it is empty")
         raise InputError(
             f"cannot read {self.path}: it is neither a pcap nor a pcapng capture, plain or in gzip or zstd"
             f" (it starts with the bytes {head.hex(' ')})"
@@ -140,7 +140,8 @@ class Capture:
     def _read_file_header(self) -> None:
         window = self._window
         if not window.more(PCAP_HEADER_BYTES):
-            raise self._damaged(f"the file header is cut short: {window.size} of {PCAP_HEADER_BYTES} bytes are there")
+            cut = f"the file header is cut short: {window.size} of {PCAP_HEADER_BYTES} bytes are there"
+            raise self._damaged(window.damage or cut)
         data = read(window.address, PCAP_HEADER_BYTES)
         order = pcap_byte_order(data) or "<"
         self._put(scan.SCAN_SWAPPED, order != _OWN_ORDER)

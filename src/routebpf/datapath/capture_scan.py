@@ -42,7 +42,7 @@ INTERFACE_LINK = 0  # LINKTYPE_*
 INTERFACE_SNAPLEN = 8  # 0: any
 INTERFACE_UNIT = 16  # UNIT_*: how ticks become nanoseconds
 INTERFACE_FACTOR = 24  # of UNIT_MULTIPLY and UNIT_DIVIDE; of UNIT_BINARY the power of two
-INTERFACE_TICKS = 32  # the most ticks that fit; more are as many
+INTERFACE_TICKS = 32  # the most ticks that are a time in range
 INTERFACE_OFFSET = 40  # ns to add
 INTERFACE_BYTES = 64
 
@@ -223,10 +223,9 @@ def _packet_block(scan: int, block: int, kind: int, length: int, swapped: int) -
 
 @native
 def _nanoseconds(interface: int, ticks: int) -> int:
-    """Ticks (unsigned) of an interface as ns since the epoch; a time out of range is the last one in range."""
-    most = load64(interface + INTERFACE_TICKS)
-    if ugt(ticks, most):
-        ticks = most
+    """Ticks (unsigned) of an interface as ns since the epoch; a time out of range is the last in range."""
+    if ugt(ticks, load64(interface + INTERFACE_TICKS)):
+        return _TIME_MAX
     factor = load64(interface + INTERFACE_FACTOR)
     unit = load64(interface + INTERFACE_UNIT)
     time = 0
