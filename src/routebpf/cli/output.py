@@ -9,6 +9,8 @@ from typing import Any
 
 import click
 
+_WIDE = 1000  # columns, where the output is a file: no line is folded
+
 
 def print_json(value: Any) -> None:
     """One JSON value on the standard output; bytes as hex."""
@@ -27,6 +29,8 @@ def print_table(
     columns: Sequence[str], rows: Iterable[Sequence[object]], *, title: str | None = None, right: Iterable[str] = ()
 ) -> None:
     """A table with one line a row; columns named in `right` are aligned to the right."""
+    from io import StringIO
+
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
@@ -37,4 +41,15 @@ def print_table(
         table.add_column(column, justify="right" if column in numbers else "left", overflow="fold")
     for row in rows:
         table.add_row(*(Text(str(cell)) for cell in row))
-    Console(width=None if sys.stdout.isatty() else 200, highlight=False).print(table)
+    terminal = Console()
+    is_terminal = sys.stdout.isatty()
+    room = StringIO()
+    Console(
+        file=room,
+        width=terminal.width if is_terminal else _WIDE,
+        force_terminal=is_terminal,
+        color_system="auto" if is_terminal else None,
+        highlight=False,
+    ).print(table)
+    for line in room.getvalue().splitlines():
+        click.echo(line.rstrip())

@@ -18,14 +18,17 @@ from routebpf.errors import InputError
 from routebpf.hosts.embedded_image import build_image
 from routebpf.hosts.embedded_routes import connected_routes, device_of_gateway, hops_of, link_local_routes, source_of
 from routebpf.hosts.host import Sent
+from routebpf.runtime.cpu import CPU_TRACE
 
 if TYPE_CHECKING:
     import numpy as np
 
     from routebpf.datapath.worker import Worker
-    from routebpf.hosts.replay import Replay
+    from routebpf.hosts.replay import Replay, Watch
+    from routebpf.runtime.trace import TraceLine, TraceRing
 
 Clock = Literal["capture", "machine"] | int
+_TRACE_BYTES = 1 << 26  # of lines between two batches; memory is taken as it is written
 _DEFAULT_METRIC = {4: 0, 6: 1024}
 
 
@@ -54,6 +57,7 @@ class EmbeddedHost:
         self._routes: list[Route] = []
         self._is_current = False
         self._packets = 0
+        self._trace: TraceRing | None = None
         self.add_device("lo", kind="loopback", mac=bytes(6), address="127.0.0.1/8")
         self.add_address("lo", "::1/128")
 
@@ -151,6 +155,10 @@ class EmbeddedHost:
             self._fibs[interface.version].delete(route.prefix, route.table, lambda one, gone=route: one == gone)  # type: ignore[misc]
         self._changed()
 
+    def has_address(self, device: str, address: str) -> bool:
+        """Whether a device has an address, whatever its prefix length."""
+        return (device, str(ip_interface(address).ip)) in self._addresses
+
     def add_neighbour(self, device: str, address: str, mac: bytes, *, state: str = "permanent") -> None:
         """Name the link address of a neighbour. `state`: its NUD state in lower case."""
         if state not in STATES:
@@ -214,13 +222,13 @@ class EmbeddedHost:
             append=append,
         )
 
-    def put_route(self, route: Route, *, replace: bool = False, append: bool = False) -> Route:
-        """Add a route that is a value already; see `add_route`."""
+    def put_route(self, route: Route, *, replace: bool = False, append: bool = False, first: bool = False) -> Route:
+        """Add a route that is a value already; see `add_route`. `first`: what is appended comes before its likes."""
         fib = self._fibs[route.prefix.version]
         if route.prefix.version == 6 and append:
             route = _merged(fib, route)
             replace, append = True, False
-        fib.add(route, replace=replace, append=append)
+        fib.add(route, replace=replace, append=append, first=first)
         self._changed()
         return route
 
@@ -299,20 +307,36 @@ class EmbeddedHost:
         keep_packets: bool = False,
         columns: bool = True,
         progress: Callable[[int, int], None] | None = None,
+        watch: Watch | None = None,
     ) -> Replay:
         """Send every packet of a capture (or of rows, PACKET_ROW), or with `device` let it come in there.
 
         `write`: a capture of the frames that leave. `columns`: keep a row a packet of what became of it.
-        `keep_packets`: keep the frames of each, too. `progress(bytes read, bytes of the file)` is called now and then.
+        `keep_packets`: keep the frames of each, too. `progress(bytes read, bytes of the file)` is called now and then,
+        `watch(rows, results)` after each batch.
         Packets without an IP header that makes sense are counted as errors. Of a damaged capture, everything before the
         damage is run and written, and `Replay.damage` is the error. Raises InputError for what is no capture.
         """
         from routebpf.hosts.replay import run_capture
 
         ingress = self.device(device).ifindex if device else 0
-        return run_capture(self, packets, write, ingress, keep_packets=keep_packets, columns=columns, progress=progress)
+        return run_capture(
+            self, packets, write, ingress, keep_packets=keep_packets, columns=columns, progress=progress, watch=watch
+        )
 
     # For those who run packets
+
+    def trace(self) -> None:
+        """From now on, keep what programs print (bpf_printk): `traced` gives it."""
+        if self._trace is None:
+            from routebpf.runtime.trace import TraceRing
+
+            self._trace = TraceRing(_TRACE_BYTES)
+            self._is_current = False
+
+    def traced(self) -> list[TraceLine]:
+        """What programs printed since the last call, if `trace` was called."""
+        return self._trace.lines() if self._trace is not None else []
 
     def ready(self) -> list[Worker]:
         """The CPUs, with the routes and devices as they are now."""
@@ -327,6 +351,7 @@ class EmbeddedHost:
             )
             for worker in self._workers:
                 worker.use(image, list(self.devices.values()))
+                worker.put(CPU_TRACE, self._trace.address if self._trace is not None else 0)
             self._is_current = True
         return self._workers
 

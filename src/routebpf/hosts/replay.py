@@ -29,6 +29,8 @@ _LINKTYPE_RAW = 101
 _COMMENTS = [f"{VERDICT_NAMES[one.verdict]}: {one.name}" if one.code else "sent" for one in REASONS]
 
 Bytes = np.ndarray[Any, Any]
+# Is shown each batch: its rows (PACKET_ROW) and what became of them (RESULT).
+Watch = Callable[[np.ndarray[Any, Any], np.ndarray[Any, Any]], None]
 
 
 @dataclass(slots=True)
@@ -116,6 +118,7 @@ def run_capture(
     keep_packets: bool,
     columns: bool,
     progress: Callable[[int, int], None] | None,
+    watch: Watch | None,
 ) -> Replay:
     """Run every packet of a capture; see `EmbeddedHost.replay`."""
     workers = host.ready()
@@ -123,7 +126,7 @@ def run_capture(
         worker.clear_counts()
         _set_clock(host, worker)
         worker.keep_frames(write is not None or keep_packets)
-    run = _Run(host, workers, ingress, keep_frames=keep_packets, keep_columns=columns)
+    run = _Run(host, workers, ingress, keep_frames=keep_packets, keep_columns=columns, watch=watch)
     started = clock.perf_counter()
     damage: InputError | None = None
     with ExitStack() as stack:
@@ -167,7 +170,14 @@ class _Run:
     """A replay that is going on."""
 
     def __init__(
-        self, host: EmbeddedHost, workers: list[Worker], ingress: int, *, keep_frames: bool, keep_columns: bool
+        self,
+        host: EmbeddedHost,
+        workers: list[Worker],
+        ingress: int,
+        *,
+        keep_frames: bool,
+        keep_columns: bool,
+        watch: Watch | None,
     ) -> None:
         self.host = host
         self.workers = workers
@@ -176,6 +186,7 @@ class _Run:
         self.pool: ThreadPoolExecutor | None = None
         self.keep_frames = keep_frames
         self.keep_columns = keep_columns
+        self.watch = watch
         self._columns: list[np.ndarray[Any, Any]] = []
         self._packet_frames: list[list[Frame]] = []
         self._names = _device_names(host)
@@ -185,7 +196,7 @@ class _Run:
         """Run a batch: each CPU takes a part of it, in order."""
         first = self.host.take_numbers(len(rows))
         self.host.neighbours_for(min(len(rows), 1 << 20))
-        wanted = self.keep_columns or self.keep_frames or self.writer is not None
+        wanted = self.keep_columns or self.keep_frames or self.writer is not None or self.watch is not None
         results = np.zeros(len(rows) if wanted else 0, RESULT)
         cuts = [len(rows) * number // len(self.workers) for number in range(len(self.workers) + 1)]
         parts = [(worker, cuts[n], cuts[n + 1]) for n, worker in enumerate(self.workers)]
@@ -203,6 +214,8 @@ class _Run:
                 self._take(chunk, results, first)
         if self.keep_columns:
             self._columns.append(results)
+        if self.watch is not None:
+            self.watch(rows, results)
 
     def _work(self, worker: Worker, count: int) -> list[Bytes]:
         """Run a CPU's part: the frames that left."""
