@@ -17,11 +17,11 @@ const volatile __u32 burst = 50;
 const volatile __u32 max_ports = 20;
 
 struct destination {
+	__u64 packets;
+	__u64 too_fast;  // of these, dropped
 	__u64 first_seen;  // ns
 	__u64 last_seen;
 	__u64 tokens;  // in ns of time: a packet costs SECOND / rate
-	__u64 packets;
-	__u64 too_fast;
 };
 
 struct pair {
@@ -30,9 +30,9 @@ struct pair {
 };
 
 struct ports {
-	__u64 seen[16];  // a set of 1024 bits: ports by their low 10 bits
 	__u32 count;
 	__u32 dropped;
+	__u64 seen[16];  // a set of 1024 bits: ports by their low 10 bits
 };
 
 struct {

@@ -9,9 +9,11 @@ import click
 from routebpf.cli.output import print_table
 from routebpf.datapath.packet_text import packet_text, packets_of, time_text
 from routebpf.datapath.verdicts import REASONS, VERDICT_NAMES, reason_of
+from routebpf.hosts.report import listed_maps, objects_of
 
 if TYPE_CHECKING:
     from routebpf.hosts.embedded import EmbeddedHost
+    from routebpf.hosts.map_view import MapView
     from routebpf.hosts.replay import Replay, Watch
 
 _ROWS_SHOWN = 20
@@ -26,8 +28,8 @@ def print_replay(replay: Replay) -> None:
         texts = {one.name: one.text for one in REASONS}
         rows = [(name, count, texts[name]) for name, count in report["reasons"].items()]
         print_table(["not simply sent", "packets", ""], rows, right=["packets"])
-    for name, entries in report["maps"].items():
-        _print_map(name, entries)
+    for name, view in listed_maps(objects_of(replay)).items():
+        _print_map(name, view)
     click.echo()
     if report["frames"]:
         click.echo("frames left: " + ", ".join(f"{count} by {name}" for name, count in report["frames"].items()))
@@ -56,23 +58,22 @@ def _route_row(name: str, program: str, counts: dict[str, Any]) -> list[Any]:
     return [name, program, counts["packets"], counts["bytes"], *(counts["verdicts"][name] for name in VERDICT_NAMES)]
 
 
-def _print_map(name: str, entries: list[dict[str, Any]]) -> None:
-    shown = [one for one in entries if _weight(one["value"]) != (0,)] if len(entries) > _ROWS_SHOWN else entries
-    shown = sorted(shown, key=lambda one: _weight(one["value"]), reverse=True)
+def _print_map(name: str, view: MapView) -> None:
+    """The entries, the largest first."""
+    entries = sorted(view.items(), key=lambda entry: _weight(entry[1]), reverse=True)
+    rows = [(view.key_text(key), view.value_text(value)) for key, value in entries[:_ROWS_SHOWN] if any(_weight(value))]
     click.echo()
-    rows = [(_value_text(one["key"]), _value_text(one["value"])) for one in shown[:_ROWS_SHOWN]]
     if not rows:
-        click.echo(f"{name}: empty" if not entries else f"{name}: {len(entries)} entries, all 0")
+        click.echo(f"{name}: {f'{len(entries)} entries, all 0' if entries else 'empty'}")
         return
     print_table(["key", "value"], rows, title=f"{name}: {len(entries)} entries")
-    if len(shown) > _ROWS_SHOWN:
-        click.echo(f"… {len(shown) - _ROWS_SHOWN} more; --json has them all")
+    if len(entries) > len(rows) == _ROWS_SHOWN:
+        click.echo(f"… {len(entries) - len(rows)} more; --json has them all")
 
 
 def _weight(value: Any) -> tuple[float, ...]:
     """What the size of a value is judged by: its numbers, in order."""
-    numbers = tuple(_numbers(value))
-    return numbers if any(numbers) else (0,)
+    return tuple(_numbers(value))
 
 
 def _numbers(value: Any) -> list[float]:
@@ -83,14 +84,6 @@ def _numbers(value: Any) -> list[float]:
     if isinstance(value, list):
         return [number for one in value for number in _numbers(one)]
     return []
-
-
-def _value_text(value: Any) -> str:
-    if isinstance(value, dict):
-        return ", ".join(f"{name} {_value_text(one)}" for name, one in value.items())
-    if isinstance(value, list):
-        return "[" + " ".join(_value_text(one) for one in value) + "]"
-    return str(value)
 
 
 def _speed(replay: Replay) -> str:

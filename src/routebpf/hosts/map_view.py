@@ -7,6 +7,7 @@ from typing import Any
 
 from routebpf.errors import MapError
 from routebpf.objects.btf import Btf
+from routebpf.objects.btf_text import value_text
 from routebpf.objects.btf_values import decode, encode
 from routebpf.runtime.errno_values import ENOENT
 from routebpf.runtime.maps import Map
@@ -61,12 +62,27 @@ class MapView(MutableMapping[Any, Any]):
         for key, value in self.raw.items():
             yield self._decode_key(key), self._decode_value(value)
 
+    def key_text(self, key: Any) -> str:
+        """A key as people read it: an address where its type is one."""
+        return self._text(self._key_type, key)
+
+    def value_text(self, value: Any) -> str:
+        """A value as people read it; of a per-CPU map, each CPU's."""
+        if self.raw.is_per_cpu:
+            return " | ".join(self._text(self._value_type, one) for one in value)
+        return self._text(self._value_type, value)
+
     def consume(self) -> Any:
         """What a ring buffer or perf event array holds, taken out."""
         return self.raw.consume()  # type: ignore[attr-defined]
 
     def __repr__(self) -> str:
         return f"<map {self.name}>"
+
+    def _text(self, type_id: int, value: Any) -> str:
+        if self._btf is None or not type_id:
+            return value.hex() if isinstance(value, bytes) else str(value)
+        return value_text(self._btf, type_id, value)
 
     def _key(self, key: Any) -> bytes:
         if isinstance(key, bytes) and len(key) == self.raw.definition.key_size:

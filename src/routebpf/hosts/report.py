@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from routebpf.datapath.verdicts import VERDICT_NAMES, reason_of
 
 if TYPE_CHECKING:
+    from routebpf.hosts.map_view import MapView
     from routebpf.hosts.replay import Replay
 
 _HIDDEN_KINDS = frozenset({"rodata", "kconfig"})
@@ -23,7 +24,7 @@ def report(replay: Replay) -> dict[str, Any]:
         "verdicts": replay.verdicts,
         "reasons": replay.reasons,
         "routes": list(_routes(replay)),
-        "maps": maps_of(_objects(replay)),
+        "maps": maps_of(objects_of(replay)),
         "frames": replay.frames,
     }
     if replay.packet_frames is not None and replay.columns is not None:
@@ -59,7 +60,7 @@ def _packets(replay: Replay) -> Iterable[dict[str, Any]]:
         }
 
 
-def _objects(replay: Replay) -> list[Any]:
+def objects_of(replay: Replay) -> list[Any]:
     """The objects whose programs the routes carry."""
     objects = [getattr(program, "object", None) for route in replay.routes for program in route.programs]
     return list({id(one): one for one in objects if one is not None}.values())
@@ -68,13 +69,20 @@ def _objects(replay: Replay) -> list[Any]:
 def maps_of(objects: Iterable[Any]) -> dict[str, list[dict[str, Any]]]:
     """The maps of loaded objects, as plain values: name to entries. Constants are left out, and so are maps that
     cannot be listed (ring buffers, queues)."""
-    found: dict[str, list[dict[str, Any]]] = {}
-    for one in objects:
-        for name, view in one.maps.items():
-            if view.raw.definition.kind in _HIDDEN_KINDS or not view.raw.definition.key_size:
-                continue
-            found[name] = [{"key": plain(key), "value": plain(value)} for key, value in view.items()]
-    return found
+    return {
+        name: [{"key": plain(key), "value": plain(value)} for key, value in view.items()]
+        for name, view in listed_maps(objects).items()
+    }
+
+
+def listed_maps(objects: Iterable[Any]) -> dict[str, MapView]:
+    """The maps of loaded objects that a report lists, by name."""
+    return {
+        name: view
+        for one in objects
+        for name, view in one.maps.items()
+        if view.raw.definition.kind not in _HIDDEN_KINDS and view.raw.definition.key_size
+    }
 
 
 def plain(value: Any) -> Any:
