@@ -94,6 +94,14 @@ def test_a_ttl_taken_away_keeps_the_header_right(fields: bytes, ttl: int) -> Non
     assert ipv4_header_checksum(AT) == 0
 
 
+@pytest.mark.parametrize(("before", "after"), [(0xFFFD, 0xFFFE), (0xFFFE, 0x0000), (0xFFFF, 0x0001)])
+def test_a_ttl_taken_away_carries_the_checksum_around(before: int, after: int) -> None:
+    """Numbers as loaded from memory. kernel: include/net/ip.h, ip_decrease_ttl(), which never stores all ones."""
+    MEMORY.write(0, HEADER[:10] + before.to_bytes(2, "little") + HEADER[12:])
+    decrease_ttl(AT)
+    assert MEMORY.read(10, 2) == after.to_bytes(2, "little")
+
+
 @given(data=st.binary(min_size=8, max_size=40).filter(lambda one: len(one) % 4 == 0), new=WORDS32)
 def test_a_changed_word_is_mended_as_by_summing_anew(data: bytes, new: int) -> None:
     """RFC 1624. The checksum is kept behind the data; words are numbers as loaded from memory."""

@@ -39,6 +39,7 @@ def sum16(data: bytes) -> int:
 @pytest.mark.kernel
 @given(packet=PACKETS, offset=OFFSETS, size=SIZES)
 @example(packet=b"\x45" + bytes(127), offset=125, size=4)
+@example(packet=b"\x45" + bytes(127), offset=124, size=4)
 def test_load_bytes_reads_what_the_kernel_reads_and_zeroes_the_rest(packet: bytes, offset: int, size: int) -> None:
     check([call("skb_load_bytes", CONTEXT, offset, Buffer(b"\xa5" * 64), Size(size, 64))], packet)
 
@@ -64,6 +65,8 @@ def test_only_a_store_that_succeeds_and_says_so_forgets_the_hash(offset: int, fl
 
 @pytest.mark.kernel
 @given(packet=PACKETS, size=OFFSETS)
+@example(packet=b"\x45" + bytes(127), size=128)
+@example(packet=b"\x45" + bytes(127), size=129)
 def test_pull_data_fails_beyond_the_end(packet: bytes, size: int) -> None:
     check([call("skb_pull_data", CONTEXT, size)], packet)
 

@@ -149,6 +149,25 @@ def test_a_device_sum_follows_an_address_and_its_checksums(old: bytes, new: byte
     assert kept % 0xFFFF == words(outcome.packet) % 0xFFFF
 
 
+@pytest.mark.parametrize("flags", [0, 2, 4])
+def test_a_device_sum_does_not_follow_what_a_checksum_covers_with_its_field(flags: int) -> None:
+    # RFC 1071: a word and the checksum over it change the sum of both by nothing
+    buffer = PacketBuffer(udp_packet(b"\x0a\x42\0\1"))
+    buffer.write32(SKB_IP_SUMMED, CHECKSUM_COMPLETE)
+    buffer.write32(SKB_CSUM, 0x1234)
+    on_buffer([call("l4_csum_replace", CONTEXT, 26, 0, 0x77, flags)], buffer)
+    assert buffer.read32(SKB_CSUM) == 0x1234
+
+
+def test_a_device_sum_does_not_follow_an_ipv6_address_and_its_only_checksum() -> None:
+    # kernel: BPF_F_IPV6 of bpf_l4_csum_replace(); there is no checksum in an IPv6 header to change as well
+    buffer = PacketBuffer(udp_packet(b"\x0a\x42\0\1"))
+    buffer.write32(SKB_IP_SUMMED, CHECKSUM_COMPLETE)
+    buffer.write32(SKB_CSUM, 0x1234)
+    on_buffer([call("l4_csum_replace", CONTEXT, 26, 0, 0x77, 0x90)], buffer)
+    assert buffer.read32(SKB_CSUM) == 0x1234
+
+
 def test_csum_update_adds_to_a_device_sum() -> None:
     buffer = PacketBuffer(bytes(40))
     buffer.write32(SKB_IP_SUMMED, CHECKSUM_COMPLETE)

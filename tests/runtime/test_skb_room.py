@@ -122,6 +122,14 @@ def test_an_open_checksum_bounds_the_tail(length: int, result: int, after: int) 
     assert outcome.state["ip_summed"] == CHECKSUM_PARTIAL
 
 
+# kernel: net/core/filter.c, __bpf_skb_min_len()
+@pytest.mark.parametrize(("length", "result"), [(19, -22), (20, 0)])
+def test_a_known_transport_header_bounds_the_tail(length: int, result: int) -> None:
+    buffer = PacketBuffer(b"\x45" + bytes(127))
+    buffer.write64(SKB_TRANSPORT_HEADER, HEADROOM + 20)
+    assert on_buffer([call("skb_change_tail", CONTEXT, length, 0)], buffer).results == [result]
+
+
 @pytest.mark.parametrize(("size", "after"), [(0, 128), (14, 142), (1000, 1128)])
 def test_a_pushed_head_is_the_mac_header_and_all_else_stays(size: int, after: int) -> None:
     buffer = sent_udp_packet()

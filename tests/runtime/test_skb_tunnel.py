@@ -45,6 +45,8 @@ def get_options(size: int) -> Call:
 )
 @example(key=bytes(22) + b"\0\1" + bytes(20), size=24, flags=0, got=44, got_flags=16)
 @example(key=bytes(22) + b"\0\1" + bytes(20), size=22, flags=0, got=44, got_flags=16)
+@example(key=bytes(24) + b"\xff\xff\xff\xff" + bytes(range(16)), size=44, flags=1, got=44, got_flags=1)
+@example(key=bytes(24) + b"\1\0\0\0" + bytes(range(16)), size=44, flags=0, got=44, got_flags=0)
 @example(key=bytes(range(22)) + bytes(22), size=8, flags=0, got=8, got_flags=0)
 @example(key=bytes(range(22)) + bytes(22), size=44, flags=1, got=8, got_flags=1)
 def test_a_key_is_taken_and_given_back_as_by_the_kernel(

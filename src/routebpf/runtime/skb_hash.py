@@ -167,13 +167,16 @@ def _dissect_transport(keys: int, header: int, end: int) -> int:
 
 @native
 def _dissect_gre(keys: int, header: int, end: int) -> int:
-    """As _dissect_transport, of version 0 without routing. RFC 2784, RFC 2890."""
+    """As _dissect_transport, of version 0 without routing; of PPTP (version 1) the protocol. RFC 2784, RFC 2890."""
     if header + 4 > end:
         return 0
     flags = load8(header)
-    if flags & _FLAGS_GRE_ROUTING or load8(header + 1) & 7:
+    version = load8(header + 1) & 7
+    if flags & _FLAGS_GRE_ROUTING or version > 1:
         return 0
     store64(keys + _KEY_PROTOCOL, load16(header + 2))
+    if version == 1:
+        return 0
     header += 8 if flags & _FLAGS_GRE_CSUM else 4
     if flags & _FLAGS_GRE_KEY:
         if header + 4 > end:
