@@ -44,8 +44,8 @@ _GRE_CSUM = 0x80  # in its first byte
 def bpf_lwt_push_encap(cpu: int, skb: int, kind: int, header: int, size: int) -> int:
     """Put an outer IPv4 or IPv6 header, and what follows it (GRE, UDP, GUE …), before the packet.
 
-    The network header and the protocol are the outer ones then, the hash is gone. So is the transport header if it is
-    UDP (before Linux 6.18.40 or so, and for any other protocol, it stays the inner one). No length is filled in, and
+    The network header and the protocol are the outer ones then, the hash is gone. The transport header stays the inner
+    one, but with UDP it is the outer one (Linux 6.18.44; older kernels leave it and need no whole UDP header). No length is filled in, and
     the IPv4 checksum only where it is 0. -EINVAL: a kind other than BPF_LWT_ENCAP_IP, or a header that is none;
     -ENOTSUPP, -EPROTONOSUPPORT, -EINVAL: a GSO packet that cannot be cut so, and the header is there nevertheless.
     """
