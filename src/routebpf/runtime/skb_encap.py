@@ -45,9 +45,10 @@ def bpf_lwt_push_encap(cpu: int, skb: int, kind: int, header: int, size: int) ->
     """Put an outer IPv4 or IPv6 header, and what follows it (GRE, UDP, GUE …), before the packet.
 
     The network header and the protocol are the outer ones then, the hash is gone. The transport header stays the inner
-    one, but with UDP it is the outer one (Linux 6.18.44; older kernels leave it and need no whole UDP header). No length is filled in, and
-    the IPv4 checksum only where it is 0. -EINVAL: a kind other than BPF_LWT_ENCAP_IP, or a header that is none;
-    -ENOTSUPP, -EPROTONOSUPPORT, -EINVAL: a GSO packet that cannot be cut so, and the header is there nevertheless.
+    one, but with UDP it is the outer one (Linux 6.18.44; older kernels leave it and need no whole UDP header).
+    No length is filled in, and the IPv4 checksum only where it is 0. -EINVAL: a kind other than BPF_LWT_ENCAP_IP, or
+    a header that is none; -ENOTSUPP, -EPROTONOSUPPORT, -EINVAL: a GSO packet that cannot be cut so, and the header is
+    there nevertheless.
     """
     if low32(kind) != BPF_LWT_ENCAP_IP:
         return -EINVAL
