@@ -354,7 +354,33 @@ int do_peek(struct __sk_buff *context)
 }
 """,
 }
-RETURNS = {"encap": 128, "checksums": 0, "events": 0, "core": 42}
+LIBBPF_STYLE["kernel's own types"] = """
+typedef unsigned char __u8; typedef unsigned short __u16; typedef unsigned int __u32; typedef unsigned long long __u64;
+typedef int __s32; typedef long long __s64; typedef __u16 __be16; typedef __u32 __be32; typedef __u32 __wsum;
+typedef _Bool bool; typedef __u32 u32; typedef __u64 u64;
+enum { false = 0, true = 1 };
+enum bpf_map_type { BPF_MAP_TYPE_HASH = 1 };
+struct __sk_buff { __u32 len; __u32 pkt_type; __u32 mark; };
+struct bpf_iter_num { __u64 __opaque[1]; } __attribute__((aligned(8)));
+struct bpf_dynptr { __u64 __opaque[2]; } __attribute__((aligned(8)));
+extern int bpf_iter_num_new(struct bpf_iter_num *it, int start, int end) __attribute__((weak, section(".ksyms")));
+extern int bpf_dynptr_from_skb(struct __sk_buff *s, u64 flags, struct bpf_dynptr *d) __attribute__((section(".ksyms")));
+#include <bpf/bpf_helpers.h>
+#include <bpf/bpf_core_read.h>
+#include <bpf/bpf_endian.h>
+SEC("mark")
+int do_mark(struct __sk_buff *skb)
+{
+	struct bpf_dynptr packet;
+	int i, sum = 0;
+	bpf_for(i, 0, 4)
+		sum += i & 3;
+	bpf_repeat(2)
+		skb->mark = bpf_ntohl(sum & 1);
+	return bpf_dynptr_from_skb(skb, 0, &packet) ? 2 : 0;
+}
+"""
+RETURNS = {"kernel's own types": 0, "encap": 128, "checksums": 0, "events": 0, "core": 42}
 
 
 @pytest.mark.kernel

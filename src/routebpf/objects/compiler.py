@@ -76,7 +76,8 @@ def _missing(source: str, cpu: str, unable: Sequence[tuple[str, str]]) -> Missin
     names = ", ".join(name for name, _ in unable)
     said = unable[0][1].strip()
     if _NO_CPU.search(unable[0][1]):
-        what, remedy = f"instruction set {cpu} (-mcpu={cpu})", f"use another (v3 is the default), or {_REMEDY}"
+        what = f"instruction set {cpu} (-mcpu={cpu})"
+        remedy = "use v3, the default, or bring a newer clang: pip install routebpf[clang]"
     else:
         what, remedy = "the BPF machine", _REMEDY
     return MissingError(f"cannot compile {source}: {names} cannot compile for {what}; {remedy}:\n{said}")

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum
 from functools import cache
-from importlib.util import find_spec
 
 from routebpf.spec import ReturnKind, helper_by_id, kfunc_by_name
 from routebpf.spec import context_accesses as context_accesses
@@ -68,20 +67,8 @@ def is_gpl(license: str) -> bool:
     return license in ("GPL", "GPL v2", "GPL and additional rights", "Dual BSD/GPL", "Dual MIT/GPL", "Dual MPL/GPL")
 
 
-@cache
-def _has_registry() -> bool:
-    return find_spec("routebpf.runtime") is not None and find_spec("routebpf.runtime.registry") is not None
-
-
 def is_implemented(name: str) -> bool:
     """Whether the embedded host has this helper or kfunc."""
-    if not _has_registry():
-        return True
     from routebpf.runtime import registry
 
-    return bool(registry.is_implemented(name))
-
-
-def is_absent_kfunc(name: str) -> bool:
-    """Whether a kernel symbol is a kfunc that the embedded host does not have."""
-    return kfunc(name) is not None and not is_implemented(name.partition("___")[0])
+    return registry.is_implemented(name)
