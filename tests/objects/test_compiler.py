@@ -334,6 +334,7 @@ int do_sample(struct __sk_buff *skb)
 #include <bpf/bpf_core_read.h>
 struct net_device { int ifindex; unsigned int mtu; } __attribute__((preserve_access_index));
 struct sk_buff { struct net_device *dev; unsigned int len; __u8 pkt_type : 3; } __attribute__((preserve_access_index));
+struct iphdr { __u8 ihl : 4; __u8 version : 4; } __attribute__((preserve_access_index));
 enum pid_type { PIDTYPE_PID };
 extern void *bpf_cast_to_kern_ctx(void *) __ksym;
 SEC("peek")
@@ -341,6 +342,11 @@ int do_peek(struct __sk_buff *context)
 {
 	struct sk_buff *skb = bpf_cast_to_kern_ctx(context);
 	unsigned int mtu = 0;
+	__u8 start[20] __attribute__((aligned(8)));
+	struct iphdr *ip = (void *)start;
+	bpf_skb_load_bytes(context, 0, start, sizeof(start));
+	if (BPF_CORE_READ_BITFIELD(ip, version) != 4 || BPF_CORE_READ_BITFIELD_PROBED(ip, ihl) != 5)
+		return BPF_DROP;
 	if (!bpf_core_type_exists(struct net_device) || !bpf_core_field_exists(skb->dev))
 		return BPF_DROP;
 	if (bpf_core_field_size(struct sk_buff, len) != 4 || !bpf_core_enum_value_exists(enum pid_type, PIDTYPE_PID))
