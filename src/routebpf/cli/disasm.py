@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from routebpf.cli.output import print_json
-from routebpf.cli.program_argument import PROGRAM, ProgramReference, type_option
+from routebpf.cli.program_argument import ProgramReference, parse_program, type_option
 
 if TYPE_CHECKING:
     from routebpf.objects.model import Program
 
 
 @click.command(epilog="Example: routebpf disasm examples/drop_smtp.bpf.c")
-@click.argument("prog", type=PROGRAM)
+@click.argument("prog", callback=parse_program)
 @type_option
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def command(prog: ProgramReference, program_type: str | None, as_json: bool) -> None:

@@ -3,50 +3,64 @@
 from __future__ import annotations
 
 import sys
-from typing import Any
+from dataclasses import asdict
+from typing import TYPE_CHECKING
 
 import click
 
 from routebpf.cli.output import print_json
-from routebpf.cli.program_argument import PROGRAM, ProgramReference, type_option
+from routebpf.cli.program_argument import ProgramReference, parse_program, type_option
 from routebpf.errors import InputError
 
+if TYPE_CHECKING:
+    from routebpf.hosts.load import Engine
 
-class _HexType(click.ParamType):
-    name = "HEX"
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> bytes:
-        if isinstance(value, bytes):
-            return value
-        text = sys.stdin.read() if value == "-" else str(value)
+def _bytes(_ctx: click.Context, _param: click.Parameter, value: str | None) -> bytes | None:
+    """Hexadecimal text, or that of the input for "-"."""
+    if value is None:
+        return None
+    text = sys.stdin.read() if value == "-" else value
+    try:
+        return bytes.fromhex("".join(text.split()).removeprefix("0x"))
+    except ValueError:
+        raise click.BadParameter(f"{text.strip()[:40]!r} is no hexadecimal text of whole bytes") from None
+
+
+def _fields(_ctx: click.Context, _param: click.Parameter, values: tuple[str, ...]) -> dict[str, int]:
+    """FIELD=VALUE, each."""
+    found = {}
+    for value in values:
+        name, _, number = value.partition("=")
         try:
-            return bytes.fromhex("".join(text.split()).removeprefix("0x"))
+            found[name] = int(number, 0)
         except ValueError:
-            self.fail(f"{text.strip()[:40]!r} is no hexadecimal text of whole bytes", param, ctx)
-
-
-class _FieldType(click.ParamType):
-    name = "FIELD=VALUE"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, int]:
-        if isinstance(value, tuple):
-            return value
-        name, _, number = str(value).partition("=")
-        try:
-            return name, int(number, 0)
-        except ValueError:
-            self.fail(f"{value!r} is not of the form FIELD=VALUE, with a number as the value", param, ctx)
-
-
-_HEX, _FIELD = _HexType(), _FieldType()
+            raise click.BadParameter(f"{value!r} is not of the form FIELD=VALUE, with a number as the value") from None
+    return found
 
 
 @click.command(epilog="Example: routebpf exec --hex b70000002a0000009500000000000000")
-@click.argument("prog", type=PROGRAM, required=False)
-@click.option("--hex", "code", type=_HEX, help="Bare instructions instead of PROG; - reads them from the input.")
-@click.option("--memory", type=_HEX, default=b"", help="With --hex: what r1 points to; r2 is its size.")
-@click.option("--packet", type=_HEX, default=b"", help="With PROG: the packet, from its IP header on.")
-@click.option("--context", type=_FIELD, multiple=True, help="With PROG: a field of struct __sk_buff, as mark=7.")
+@click.argument("prog", callback=parse_program, required=False)
+@click.option(
+    "--hex",
+    "code",
+    metavar="HEX",
+    callback=_bytes,
+    help="Bare instructions instead of PROG; - reads them from the input.",
+)
+@click.option(
+    "--memory", metavar="HEX", default="", callback=_bytes, help="With --hex: what r1 points to; r2 is its size."
+)
+@click.option(
+    "--packet", metavar="HEX", default="", callback=_bytes, help="With PROG: the packet, from its IP header on."
+)
+@click.option(
+    "--context",
+    metavar="FIELD=VALUE",
+    multiple=True,
+    callback=_fields,
+    help="With PROG: a field of struct __sk_buff, as mark=7.",
+)
 @click.option("--engine", type=click.Choice(["jit", "interpreter"]), default="interpreter", show_default=True)
 @type_option
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
@@ -55,8 +69,8 @@ def command(
     code: bytes | None,
     memory: bytes,
     packet: bytes,
-    context: tuple[tuple[str, int], ...],
-    engine: str,
+    context: dict[str, int],
+    engine: Engine,
     program_type: str | None,
     as_json: bool,
 ) -> None:
@@ -72,17 +86,19 @@ def command(
     assert prog is not None
     from routebpf.hosts.single_run import run_once
 
-    result = run_once(prog.path, prog.selector, packet, dict(context), engine=engine, program_type=program_type)
+    result = run_once(prog.path, prog.selector, packet, context, engine=engine, program_type=program_type)
     if as_json:
-        print_json(result.as_dict())
+        print_json(asdict(result))
         return
     click.echo(f"r0      {result.r0:#x}  {result.meaning}")
     click.echo(f"packet  {_after(result.packet, packet)}")
     for name, value in result.context.items():
         click.echo(f"{name:8}{value:#x}")
     for name, entries in result.maps.items():
-        for key, value in entries:
-            click.echo(f"{name}[{key}] = {value}")
+        for entry in entries:
+            click.echo(f"{name}[{entry['key']}] = {entry['value']}")
+    for line in result.trace:
+        click.echo(f"printed {line}")
 
 
 def _after(now: bytes, before: bytes) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
-from typing import Any
 
 import click
 
@@ -17,20 +16,19 @@ class ProgramReference:
     selector: str | None
 
 
-class _ProgramType(click.ParamType):
-    name = "PROG"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> ProgramReference:
-        if isinstance(value, ProgramReference):
-            return value
-        path, colon, selector = str(value).rpartition(":")
-        if not colon or os.path.exists(value) or not path:
-            return ProgramReference(str(value), None)
-        return ProgramReference(path, selector)
+def parse_program(_ctx: click.Context, _param: click.Parameter, value: str | None) -> ProgramReference | None:
+    """A click callback: the text as a reference."""
+    if value is None:
+        return None
+    path, colon, selector = value.rpartition(":")
+    if not colon or not path or os.path.exists(value):
+        return ProgramReference(value, None)
+    return ProgramReference(path, selector)
 
 
-PROGRAM = _ProgramType()
-TYPES = click.Choice(["LWT_IN", "LWT_OUT", "LWT_XMIT"], case_sensitive=False)
 type_option = click.option(
-    "--type", "program_type", type=TYPES, help="The program type, where the section's name does not say it."
+    "--type",
+    "program_type",
+    type=click.Choice(["LWT_IN", "LWT_OUT", "LWT_XMIT"], case_sensitive=False),
+    help="The program type, where the section's name does not say it.",
 )

@@ -7,28 +7,26 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from routebpf.cli.output import print_json
-from routebpf.cli.program_argument import PROGRAM, ProgramReference, type_option
+from routebpf.cli.program_argument import ProgramReference, parse_program, type_option
 
 if TYPE_CHECKING:
     from routebpf.hosts.embedded import EmbeddedHost
+    from routebpf.hosts.load import Engine
 
 
-class _ClockType(click.ParamType):
-    name = "CLOCK"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str | int:
-        if value in ("capture", "machine") or isinstance(value, int):
-            return value  # type: ignore[no-any-return]
-        try:
-            return int(value)
-        except ValueError:
-            self.fail(f"{value!r} is neither capture, machine nor a number of nanoseconds", param, ctx)
+def _clock(_ctx: click.Context, _param: click.Parameter, value: str) -> str | int:
+    if value in ("capture", "machine"):
+        return value
+    try:
+        return int(value)
+    except ValueError:
+        raise click.BadParameter(f"{value!r} is neither capture, machine nor a number of nanoseconds") from None
 
 
 @click.command(
     epilog="Example: routebpf run examples/drop_smtp.bpf.c --to 10.0.0.0/8 --pcap captures/mail-and-dns.pcapng"
 )
-@click.argument("prog", type=PROGRAM, required=False)
+@click.argument("prog", callback=parse_program, required=False)
 @click.option("--to", "prefixes", metavar="PREFIX", multiple=True, help="The route's prefix; all packets if not given.")
 @click.option("--pcap", required=True, metavar="IN", help="The capture: pcap or pcapng, also .gz and .zst; - reads it.")
 @click.option(
@@ -40,7 +38,7 @@ class _ClockType(click.ParamType):
 @click.option("--cpus", type=click.IntRange(1, 256), default=1, show_default=True, help="Worker threads, each a CPU.")
 @click.option("--seed", type=int, default=1, show_default=True, help="Of the programs' random numbers.")
 @click.option(
-    "--clock", type=_ClockType(), default="capture", show_default=True, help="capture, machine, or a time in ns."
+    "--clock", callback=_clock, default="capture", show_default=True, help="capture, machine, or a time in ns."
 )
 @type_option
 @click.option("--packets", "list_packets", is_flag=True, help="List each packet with its verdict.")
@@ -53,7 +51,7 @@ def command(
     write: str | None,
     topology: str | None,
     ingress: str | None,
-    engine: str,
+    engine: Engine,
     cpus: int,
     seed: int,
     clock: str | int,
@@ -94,7 +92,7 @@ def _host(
     prog: ProgramReference | None,
     prefixes: tuple[str, ...],
     topology: str | None,
-    engine: str,
+    engine: Engine,
     program_type: str | None,
     settings: dict[str, Any],
 ) -> EmbeddedHost:
@@ -110,5 +108,5 @@ def _host(
     from routebpf.hosts.load import load
     from routebpf.hosts.one_route import one_route_host
 
-    loaded = load(prog.path, program_type=program_type, engine=engine, cpus=settings["cpus"])  # type: ignore[arg-type]
+    loaded = load(prog.path, program_type=program_type, engine=engine, cpus=settings["cpus"])
     return one_route_host(loaded.program(prog.selector), prefixes, **settings)

@@ -6,7 +6,14 @@ import click
 
 from routebpf.cli.output import print_json, print_table
 
-_TABLES = ("context", "helpers", "kfuncs", "maps")
+# By table: the columns that people are shown; --json has all.
+_SHOWN = {
+    "context": ("name", "type", "offset", "read", "write", "doc"),
+    "helpers": ("id", "prototype", "program_types", "gpl_only", "since", "doc"),
+    "kfuncs": ("prototype", "since", "doc"),
+    "maps": ("number", "name", "since", "helpers", "doc"),
+}
+_TABLES = tuple(_SHOWN)
 
 
 @click.command(epilog="Example: routebpf spec helpers --find csum")
@@ -29,13 +36,14 @@ def command(tables: tuple[str, ...], find: str | None, as_json: bool) -> None:
         return
     for name, lines in found.items():
         if lines:
-            print_table(list(lines[0]), ([_cell(cell) for cell in row.values()] for row in lines), title=name)
+            columns = _SHOWN[name]
+            print_table(columns, ([_cell(row[column]) for column in columns] for row in lines), title=name)
             click.echo()
 
 
 def _cell(value: object) -> str:
     if isinstance(value, (list, tuple)):
-        return ", ".join(map(str, value))
+        return " ".join(str(one).removeprefix("LWT_").removeprefix("bpf_") for one in value) or "-"
     if isinstance(value, bool):
         return "yes" if value else "-"
     return "" if value is None else str(value)
