@@ -1,4 +1,4 @@
-"""A damaged capture gives every packet before the damage, then one error that says where it is; no capture is refused."""
+"""A damaged capture gives every packet before the damage, then an error that says where; others are refused."""
 
 from __future__ import annotations
 
