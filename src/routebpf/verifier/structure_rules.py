@@ -72,3 +72,8 @@ def is_implemented(name: str) -> bool:
     from routebpf.runtime import registry
 
     return registry.is_implemented(name)
+
+
+def is_absent_kfunc(name: str) -> bool:
+    """Whether a kernel symbol is a kfunc that the embedded host does not have."""
+    return kfunc(name) is not None and not is_implemented(name.partition("___")[0])
