@@ -6,17 +6,17 @@ the kernel does: in a table by prefix, there by TOS (IPv4) and metric.
 
 from __future__ import annotations
 
-from bisect import insort
+from bisect import insort, insort_left
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
-from ipaddress import IPv4Network, IPv6Network
+from ipaddress import IPv4Interface, IPv4Network, IPv6Network
 from typing import Any, Protocol
 
 from routebpf.datapath import fib_records as at
 from routebpf.datapath.fib_image import Image
 from routebpf.datapath.run_records import ROUTE_COUNT_BYTES
 from routebpf.datapath.short_ways import Way
-from routebpf.datapath.verdicts import BLACKHOLE, PROHIBITED, UNREACHABLE
+from routebpf.datapath.verdicts import BLACKHOLE, PROHIBITED, RULE_UNREACHABLE, UNREACHABLE
 from routebpf.errors import InputError
 
 Prefix = IPv4Network | IPv6Network
@@ -33,6 +33,7 @@ ROUTE_TYPES = {
     "prohibit": at.RTN_PROHIBIT,
     "throw": at.RTN_THROW,
 }
+RULE_ERRORS = {"blackhole": BLACKHOLE, "unreachable": RULE_UNREACHABLE, "prohibit": PROHIBITED}
 ERROR_TYPES = {"blackhole": BLACKHOLE, "unreachable": UNREACHABLE, "prohibit": PROHIBITED, "throw": 0}
 _LOCAL_TYPES = frozenset({"local", "anycast"})
 
@@ -127,6 +128,14 @@ class DeviceFacts:
     is_up: bool
     header_bytes: int
     is_short_way: bool
+    addresses: tuple[IPv4Interface, ...] = ()
+
+    def source_for(self, gateway: int | None) -> int:
+        """The IPv4 address that packets by this device have, 0 if it has none. kernel: inet_select_addr()."""
+        for one in self.addresses:
+            if gateway is None or int(one.network.network_address) == gateway & int(one.network.netmask):
+                return int(one.ip)
+        return int(self.addresses[0].ip) if self.addresses else 0
 
 
 @dataclass(slots=True)
@@ -148,10 +157,10 @@ class Fib:
             for routes in table.values():
                 yield from routes
 
-    def add(self, route: Route, *, replace: bool = False, append: bool = False) -> Route | None:
+    def add(self, route: Route, *, replace: bool = False, append: bool = False, first: bool = False) -> Route | None:
         """Add a route, or put it in the place of the first of its prefix, TOS (IPv4) and metric: that one is returned.
 
-        `append` adds beside such a route. Raises InputError (File exists) where neither is said and there is one.
+        `append` adds behind such a route, with `first` before it. Raises InputError (File exists) where neither is said and there is one.
         """
         routes = self.tables.setdefault(route.table, {}).setdefault(route.prefix, [])
         same = [one for one in routes if one.order == route.order]
@@ -160,7 +169,7 @@ class Fib:
         if same and replace:
             routes[routes.index(same[0])] = route
             return same[0]
-        insort(routes, route, key=lambda one: one.order)
+        (insort_left if first else insort)(routes, route, key=lambda one: one.order)
         return None
 
     def delete(self, prefix: Prefix, table: int, fits: Callable[[Route], bool]) -> Route:
@@ -259,7 +268,7 @@ def _write_rule(
     image.put32(
         place,
         {
-            at.RULE_REASON: ERROR_TYPES.get(rule.action, 0),
+            at.RULE_REASON: RULE_ERRORS.get(rule.action, 0),
             at.RULE_FLAGS: flags,
             at.RULE_MARK: rule.mark,
             at.RULE_MARK_MASK: rule.mark_mask,
@@ -375,7 +384,7 @@ def _write_hop(
     mtu = min(route.mtu or facts.mtu, 0xFFFF)
     if (hop.xmit or hop.out) and hop.headroom < mtu:
         mtu -= hop.headroom  # kernel: lwtunnel_headroom()
-    source = words_of(route.source, family)
+    source = facts.source_for(hop.gateway if hop.gateway_family == 4 else None) if family == 4 else 0
     is_short = is_plain and facts.is_short_way and route.type == "unicast" and family == 4
     image.put64(
         place,
@@ -383,10 +392,8 @@ def _write_hop(
             at.HOP_ROUTE: record,
             at.HOP_GATEWAY: gateway[0],
             at.HOP_GATEWAY + 8: gateway[1],
-            at.HOP_BARE: bare.get(device, 0),
+            at.HOP_BARE: bare.get(hop.device, 0),
             at.HOP_COUNTS: (route.number + 1) * ROUTE_COUNT_BYTES,
-            at.HOP_SOURCE: source[0],
-            at.HOP_SOURCE + 8: source[1],
             **entries,
         },
     )
@@ -398,6 +405,8 @@ def _write_hop(
             at.HOP_BOUND: bound,
             at.HOP_MTU: mtu,
             at.HOP_REALM: hop.realm,
+            at.HOP_SOURCE: source,
+            at.HOP_PREFERRED: (route.source or source) if family == 4 else 0,
             at.HOP_SHORT_MTU: min(mtu, facts.mtu) if is_short else 0,
             at.HOP_SHORT_HEADER: facts.header_bytes,
             at.HOP_FLAGS: (at.HOP_PLAIN if is_plain else 0) | (at.HOP_LOCAL if route.type in _LOCAL_TYPES else 0),

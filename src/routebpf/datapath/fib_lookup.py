@@ -20,6 +20,7 @@ from routebpf.datapath.fib_records import (
     HASH_BITS,
     HOP_BOUND,
     HOP_BYTES,
+    HOP_SOURCE,
     HOST_FIB4,
     HOST_FIB6,
     LENGTH_BUCKET_MASK,
@@ -206,10 +207,11 @@ def route_of(
 
 
 @native
-def hop_of(route: int, dst: int, dst_low: int, src: int, src_low: int) -> int:
+def hop_of(route: int, dst: int, dst_low: int, src: int, src_low: int, own: int) -> int:
     """The next hop of a route for a flow, chosen by a hash of its addresses; negative: the reason why there is none.
 
-    kernel: fib_select_multipath() with fib_multipath_hash_policy 0, but for the hash, which is random there.
+    One by a device that has the address `own` is preferred (IPv4, since 6.15); 0: there is none. kernel:
+    fib_select_multipath() with fib_multipath_hash_policy 0, but for the hash, which is random there.
     """
     if route < 0:
         return route
@@ -218,9 +220,22 @@ def hop_of(route: int, dst: int, dst_low: int, src: int, src_low: int) -> int:
         return -reason
     hop = load64(route + ROUTE_HOPS)
     count = load32(route + ROUTE_HOP_COUNT)
-    if count > 1:
-        value = lshr(spread(dst ^ spread(src, src_low), dst_low), 64 - HASH_BITS)
-        while count > 1 and value > load32(hop + HOP_BOUND):
-            hop += HOP_BYTES
-            count -= 1
-    return hop
+    if count <= 1:
+        return hop
+    value = lshr(spread(dst ^ spread(src, src_low), dst_low), 64 - HASH_BITS)
+    best = 0
+    chosen = hop
+    while count > 0 and best < 3:
+        score = 0
+        if own != 0 and load32(hop + HOP_SOURCE) == own:
+            score = 2
+        if value <= load32(hop + HOP_BOUND):
+            score += 1
+        if score > best:
+            best = score
+            chosen = hop
+        if own == 0 and best:
+            break
+        hop += HOP_BYTES
+        count -= 1
+    return chosen

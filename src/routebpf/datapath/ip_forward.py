@@ -148,7 +148,7 @@ def _input_hop4(cpu: int, skb: int, ifindex: int) -> int:
         return -NOT_FORWARDED
     if dst == 0xFFFFFFFF:
         return -NOT_FORWARDED
-    return hop_of(route, dst << 32, 0, src << 32, 0)
+    return hop_of(route, dst << 32, 0, src << 32, 0, 0)
 
 
 @native
@@ -164,7 +164,7 @@ def _input_hop6(cpu: int, skb: int, ifindex: int) -> int:
     route = route_of(cpu, 6, dst, dst_low, src, src_low, 0, load32(skb + SKB_MARK), ifindex)
     if lshr(dst, 56) == 0xFF or (route > 0 and load32(route + ROUTE_TYPE) == RTN_MULTICAST):
         return -NOT_FORWARDED
-    return hop_of(route, dst, dst_low, src, src_low)
+    return hop_of(route, dst, dst_low, src, src_low, 0)
 
 
 @native

@@ -6,17 +6,21 @@ lwtunnel_output(), lwtunnel_xmit(). A result is a reason.
 
 from __future__ import annotations
 
-from routebpf.datapath.fib_lookup import hop_of, route_of
+from routebpf.datapath.fib_lookup import hop_of, route_of, table_lookup
 from routebpf.datapath.fib_records import (
+    FIB_LOCAL,
     HOP_BARE,
     HOP_IFINDEX,
     HOP_MTU,
     HOP_OUT,
     HOP_REALM,
     HOP_XMIT,
+    HOST_FIB4,
+    ROUTE_HOPS,
     ROUTE_PREFIX_BITS,
     ROUTE_TYPE,
     RTN_BROADCAST,
+    RTN_LOCAL,
 )
 from routebpf.datapath.fragment import fragment_next, fragment_start
 from routebpf.datapath.lwt import lwt_run, lwt_xmit
@@ -28,13 +32,14 @@ from routebpf.datapath.verdicts import (
     IP_HEADER_LENGTH,
     LOCAL,
     MULTICAST_SCOPE,
+    NO_ROUTE,
     RECURSION,
     REROUTE_PROTOCOL,
     REROUTED,
     SENT,
     SOURCE_INVALID,
 )
-from routebpf.runtime.cpu import CPU_DEPTH, CPU_FRAGMENTS, CPU_IS_REROUTED, CPU_LEVEL
+from routebpf.runtime.cpu import CPU_DEPTH, CPU_FRAGMENTS, CPU_HOST, CPU_IS_REROUTED, CPU_LEVEL
 from routebpf.runtime.device import DEVICE_FLAGS, DEVICE_LOOPBACK, device_of
 from routebpf.runtime.memory import bswap16, bswap32, bswap64, load8, load16, load32, load64, lshr, store32, store64
 from routebpf.runtime.native import native
@@ -62,14 +67,17 @@ _DF = 0x4000
 def output_hop4(cpu: int, dst: int, src: int, tos: int, mark: int) -> int:
     """The next hop of an IPv4 packet that this host sends; negative: a reason. Addresses are 32-bit numbers.
 
-    kernel: ip_route_output_key_hash_rcu(), __mkroute_output(), for a socket that may use any source address.
+    A multicast or limited broadcast packet of a known source goes by the device that has that address, whatever the
+    routes say. kernel: ip_route_output_key_hash_rcu(), __mkroute_output(), for a socket that may use any source address.
     """
     if src >> 28 == 0xE or src == 0xFFFFFFFF:
         return -SOURCE_INVALID
+    if src != 0 and is_of_many(dst):
+        return _hop_of_source(cpu, src)
     if dst == 0:
         dst = 0x7F000001  # "this host"
     route = route_of(cpu, 4, dst << 32, 0, src << 32, 0, tos & DSCP_MASK, mark, 0)
-    hop = hop_of(route, dst << 32, 0, src << 32, 0)
+    hop = hop_of(route, dst << 32, 0, src << 32, 0, src)
     if hop < 0:
         return hop
     if dst >> 24 == 0:
@@ -84,6 +92,22 @@ def output_hop4(cpu: int, dst: int, src: int, tos: int, mark: int) -> int:
 
 
 @native
+def is_of_many(dst: int) -> int:
+    """Whether an IPv4 address is multicast or the limited broadcast address."""
+    return dst >> 28 == 0xE or dst == 0xFFFFFFFF
+
+
+@native
+def _hop_of_source(cpu: int, src: int) -> int:
+    """The next hop by the device that has an IPv4 address, without a gateway; negative: a reason."""
+    local = load64(load64(load64(cpu + CPU_HOST) + HOST_FIB4) + FIB_LOCAL)
+    route = table_lookup(local, src << 32, 0, 0) if local else 0
+    if route == 0 or load32(route + ROUTE_TYPE) != RTN_LOCAL:
+        return -NO_ROUTE
+    return load64(load64(route + ROUTE_HOPS) + HOP_BARE)
+
+
+@native
 def output_hop6(cpu: int, header: int, mark: int) -> int:
     """The next hop of the IPv6 packet that this host sends, by its header. kernel: ip6_route_output_flags()."""
     src = bswap64(load64(header + 8))
@@ -95,7 +119,7 @@ def output_hop6(cpu: int, header: int, mark: int) -> int:
     if dst == 0 and dst_low == 0:
         dst_low = 1  # "this host"
     route = route_of(cpu, 6, dst, dst_low, src, src_low, 0, mark, 0)
-    return hop_of(route, dst, dst_low, src, src_low)
+    return hop_of(route, dst, dst_low, src, src_low, 0)
 
 
 @native

@@ -1,14 +1,15 @@
 """A packet that this host sends as it is, IP header and all.
 
-kernel: net/ipv4/raw.c, raw_send_hdrinc(); net/ipv6/raw.c, rawv6_send_hdrinc(), for a socket with the packet's TOS and
-source address that may send broadcasts. A result is a reason.
+kernel: net/ipv4/raw.c, raw_send_hdrinc(); net/ipv6/raw.c, rawv6_send_hdrinc(), for a socket with the packet's TOS that
+may send broadcasts. It has the packet's source address, too (IP_PKTINFO), so that rules see it; not for multicast and
+limited broadcast packets, which would then go by the device of that address and no route. A result is a reason.
 """
 
 from __future__ import annotations
 
-from routebpf.datapath.fib_records import HOP_FLAGS, HOP_IFINDEX, HOP_MTU, HOP_PLAIN, HOP_ROUTE, HOP_XMIT
+from routebpf.datapath.fib_records import HOP_FLAGS, HOP_IFINDEX, HOP_MTU, HOP_PLAIN, HOP_PREFERRED, HOP_ROUTE, HOP_XMIT
 from routebpf.datapath.ip_header import has_good_checksum, priority_of_tos
-from routebpf.datapath.ip_output import dst_output, output_hop4, output_hop6, reroute, set_hop
+from routebpf.datapath.ip_output import dst_output, is_of_many, output_hop4, output_hop6, reroute, set_hop
 from routebpf.datapath.lwt import BPF_OK, run_program, xmit_verdict
 from routebpf.datapath.neighbours import neighbour_output
 from routebpf.datapath.run_records import RUN_MARK, RUN_PLAIN, RUN_ROUTE, RUN_SKB
@@ -59,7 +60,11 @@ _DF = 0x4000
 def ip_send4(cpu: int, run: int, data: int, have: int, length: int, time: int) -> int:
     """Send an IPv4 packet of `length` bytes, of which `have` are at `data` and the others are 0."""
     tos = load8(data + 1)
-    hop = output_hop4(cpu, bswap32(load32(data + 16)), bswap32(load32(data + 12)), tos, load64(run + RUN_MARK))
+    dst = bswap32(load32(data + 16))
+    src = bswap32(load32(data + 12))
+    if is_of_many(dst):
+        src = 0  # so that the routes decide
+    hop = output_hop4(cpu, dst, src, tos, load64(run + RUN_MARK))
     if hop < 0:
         return -hop
     store64(run + RUN_ROUTE, load64(hop + HOP_ROUTE))
@@ -68,7 +73,7 @@ def ip_send4(cpu: int, run: int, data: int, have: int, length: int, time: int) -
     is_plain = load32(hop + HOP_FLAGS) & HOP_PLAIN and length <= load32(hop + HOP_MTU)
     if is_plain and have >= length and _is_complete(data, length):
         return _send_plain(cpu, run, hop, data, length, ETH_P_IP, time)
-    skb = _new_sent(cpu, run, data, have, length, ETH_P_IP, time)
+    skb = _new_sent(cpu, run, data, have, length, ETH_P_IP, load32(hop + HOP_PREFERRED), time)
     return dst_output(cpu, skb, set_hop(skb, hop))
 
 
@@ -85,7 +90,7 @@ def ip_send6(cpu: int, run: int, data: int, have: int, length: int, time: int) -
     # A multicast packet may have to stay on the host; that is rare enough to go the long way.
     if is_plain and have >= length and load8(data + 24) != 0xFF:
         return _send_plain(cpu, run, hop, data, length, ETH_P_IPV6, time)
-    skb = _new_sent(cpu, run, data, have, length, ETH_P_IPV6, time)
+    skb = _new_sent(cpu, run, data, have, length, ETH_P_IPV6, 0, time)
     return dst_output(cpu, skb, set_hop(skb, hop))
 
 
@@ -97,8 +102,8 @@ def _is_complete(data: int, length: int) -> int:
 
 
 @native
-def _new_sent(cpu: int, run: int, data: int, have: int, length: int, protocol: int, time: int) -> int:
-    """A packet of this host's own, in a buffer. The address of its struct skb."""
+def _new_sent(cpu: int, run: int, data: int, have: int, length: int, protocol: int, source: int, time: int) -> int:
+    """A packet of this host's own, in a buffer. The address of its struct skb. `source`: of an IPv4 packet without."""
     skb = load64(run + RUN_SKB)
     packet = new_packet(skb, data, have, length, time)
     store32(skb + SKB_PROTOCOL, protocol)
@@ -109,7 +114,7 @@ def _new_sent(cpu: int, run: int, data: int, have: int, length: int, protocol: i
         header = (load8(packet) & 15) * 4
         store32(skb + SKB_PRIORITY, priority_of_tos(load8(packet + 1)))
         store64(skb + SKB_TRANSPORT_HEADER, HEADROOM + header)
-        _complete_header(cpu, packet, header, length)
+        _complete_header(cpu, packet, header, length, source)
     return skb
 
 
@@ -136,8 +141,10 @@ def new_packet(skb: int, data: int, have: int, length: int, time: int) -> int:
 
 
 @native
-def _complete_header(cpu: int, packet: int, header: int, length: int) -> int:
-    """Total length, an id where there is none, checksum: what raw_send_hdrinc() sees to."""
+def _complete_header(cpu: int, packet: int, header: int, length: int, source: int) -> int:
+    """Total length, an id and a source where there is none, checksum: what raw_send_hdrinc() sees to."""
+    if load32(packet + 12) == 0:
+        store32(packet + 12, bswap32(source))
     store16(packet + 2, bswap16(length))
     if load16(packet + 4) == 0 and bswap16(load16(packet + 6)) & _DF == 0:
         count = load64(cpu + CPU_IPV4_IDS) + 1
@@ -192,6 +199,6 @@ def end_plain(cpu: int, run: int, code: int) -> int:
     if reason != REROUTED:
         return reason
     length = load32(plain + SKB_LEN)
-    skb = _new_sent(cpu, run, load64(plain + SKB_DATA), length, length, protocol, load64(plain + SKB_TIME))
+    skb = _new_sent(cpu, run, load64(plain + SKB_DATA), length, length, protocol, 0, load64(plain + SKB_TIME))
     store32(cpu + CPU_DEPTH, 1)
     return reroute(cpu, skb)

@@ -78,6 +78,7 @@ IP_SHORT = 31
 IP_VERSION = 32
 IP_HEADER_LENGTH = 33
 IP_TOTAL_LENGTH = 34
+RULE_UNREACHABLE = 35
 FIRST_FAILURE = PROGRAM_DROP
 
 _V = Verdict
@@ -175,6 +176,7 @@ REASONS: tuple[Reason, ...] = (
         EINVAL,
         "the length in its IP header is more than the packet has, or less than the header",
     ),
+    Reason(RULE_UNREACHABLE, "rule-unreachable", _V.ERROR, ENETUNREACH, "a rule says unreachable"),
 )
 
 VERDICT_NAMES = tuple(one.name.lower() for one in Verdict)

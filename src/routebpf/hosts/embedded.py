@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from ipaddress import IPv6Address, ip_address, ip_interface, ip_network
+from ipaddress import IPv4Interface, IPv6Address, IPv6Interface, ip_address, ip_interface, ip_network
 from typing import TYPE_CHECKING, Any, Literal
 
 from routebpf.datapath.devices import KINDS, Device
@@ -16,7 +16,7 @@ from routebpf.datapath.fib import TABLE_LOCAL, TABLE_MAIN, Fib, Hop, Prefix, Rou
 from routebpf.datapath.neighbour_table import STATES, NeighbourTable
 from routebpf.errors import InputError
 from routebpf.hosts.embedded_image import build_image
-from routebpf.hosts.embedded_routes import connected_routes, device_of_gateway, hops_of, link_local_routes, source_of
+from routebpf.hosts.embedded_routes import connected_routes, device_of_gateway, hops_of, link_local_routes
 from routebpf.hosts.host import Sent
 from routebpf.runtime.cpu import CPU_TRACE
 
@@ -49,7 +49,7 @@ class EmbeddedHost:
         self.cpus = cpus
         self.make_neighbours = make_neighbours
         self.devices: dict[str, Device] = {}
-        self._addresses: dict[tuple[str, str], tuple[Route, ...]] = {}
+        self._addresses: dict[tuple[str, str], tuple[IPv4Interface | IPv6Interface, tuple[Route, ...]]] = {}
         self._fibs = {4: Fib(4), 6: Fib(6)}
         self._neighbours = NeighbourTable()
         self._workers: list[Worker] = []
@@ -142,14 +142,14 @@ class EmbeddedHost:
         routes = connected_routes(self.device(device), interface, peer, broadcast)
         for route in routes:
             self._fibs[interface.version].add(route, append=True)
-        self._addresses[key] = routes
+        self._addresses[key] = (interface, routes)
         self._changed()
 
     def delete_address(self, device: str, address: str) -> None:
         """Take an address from a device, and its routes."""
         interface = ip_interface(address)
-        routes = self._addresses.pop((device, str(interface.ip)), None)
-        if routes is None:
+        _, routes = self._addresses.pop((device, str(interface.ip)), (None, ()))
+        if not routes:
             raise InputError(f"device {device}: it has no address {interface.ip} (Cannot assign requested address)")
         for route in routes:
             self._fibs[interface.version].delete(route.prefix, route.table, lambda one, gone=route: one == gone)  # type: ignore[misc]
@@ -216,7 +216,7 @@ class EmbeddedHost:
                 _DEFAULT_METRIC[network.version] if metric is None else metric,
                 tos,
                 mtu,
-                int(ip_address(src)) if src else source_of(self._addresses, hops, network.version),
+                int(ip_address(src)) if src else 0,
             ),
             replace=replace,
             append=append,
@@ -347,7 +347,11 @@ class EmbeddedHost:
             self._is_current = False
         if not self._is_current:
             image, self._image, self._routes = build_image(
-                self._fibs, self.devices, self._neighbours.address, make_neighbours=self.make_neighbours
+                self._fibs,
+                self.devices,
+                [(name, interface) for (name, _), (interface, _) in self._addresses.items()],
+                self._neighbours.address,
+                make_neighbours=self.make_neighbours,
             )
             for worker in self._workers:
                 worker.use(image, list(self.devices.values()))

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from ipaddress import IPv4Interface, IPv6Interface
 
 from routebpf.datapath import fib_records as at
 from routebpf.datapath.devices import KINDS, Device
@@ -15,12 +16,17 @@ from routebpf.runtime.device import DEVICE_LOOPBACK
 
 
 def build_image(
-    fibs: Mapping[int, Fib], devices: Mapping[str, Device], neighbours: int, *, make_neighbours: bool
+    fibs: Mapping[int, Fib],
+    devices: Mapping[str, Device],
+    addresses: Sequence[tuple[str, IPv4Interface | IPv6Interface]],
+    neighbours: int,
+    *,
+    make_neighbours: bool,
 ) -> tuple[HostImage, object, list[Route]]:
     """Number the routes and write both FIBs: what CPUs are told, the memory that must live on, the routes by number."""
     image = Image()
-    facts = {name: _facts(one) for name, one in devices.items()}
-    bare = {name: _bare_hop(image, one) for name, one in devices.items()}
+    facts = {name: _facts(one, addresses) for name, one in devices.items()}
+    bare = {name: _bare_hop(image, one, facts[name]) for name, one in devices.items()}
     routes: list[Route] = []
     for fib in fibs.values():
         for table in fib.tables.values():
@@ -40,22 +46,28 @@ def build_image(
     return host, (image, short), routes
 
 
-def _facts(device: Device) -> DeviceFacts:
+def _facts(device: Device, addresses: Sequence[tuple[str, IPv4Interface | IPv6Interface]]) -> DeviceFacts:
     kind = KINDS[device.kind]
+    own = tuple(one for name, one in addresses if name == device.name and isinstance(one, IPv4Interface))
     is_short = not kind.flags & DEVICE_LOOPBACK
-    return DeviceFacts(device.ifindex, device.mtu, device.is_up, kind.hard_header_bytes, is_short)
+    return DeviceFacts(device.ifindex, device.mtu, device.is_up, kind.hard_header_bytes, is_short, own)
 
 
 def _is_plain(program: RouteProgram) -> bool:
     return program.is_plain
 
 
-def _bare_hop(image: Image, device: Device) -> int:
+def _bare_hop(image: Image, device: Device, facts: DeviceFacts) -> int:
     """A next hop by a device alone, with a route of its own that no table has."""
     place = image.take(at.HOP_BYTES)
     flags = at.HOP_PLAIN | (at.HOP_LOCAL if KINDS[device.kind].flags & DEVICE_LOOPBACK else 0)
     image.put32(
         place,
-        {at.HOP_IFINDEX: device.ifindex, at.HOP_MTU: min(device.mtu, 0xFFFF), at.HOP_FLAGS: flags},
+        {
+            at.HOP_IFINDEX: device.ifindex,
+            at.HOP_MTU: min(device.mtu, 0xFFFF),
+            at.HOP_FLAGS: flags,
+            at.HOP_PREFERRED: facts.source_for(None),
+        },
     )
     return place

@@ -5,7 +5,7 @@ kernel: net/ipv4/fib_frontend.c, fib_add_ifaddr(); net/ipv6/addrconf.c; net/ipv4
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from ipaddress import IPv4Interface, IPv6Address, IPv6Interface, ip_address, ip_network
 from typing import Protocol
 
@@ -140,13 +140,3 @@ def device_of_gateway(fib: Fib, address: int) -> str | None:
     if best is None or best.type != "unicast":
         return None
     return next((hop.device for hop in best.hops if hop.gateway is None), None)
-
-
-def source_of(addresses: Mapping[tuple[str, str], tuple[Route, ...]], hops: Sequence[Hop], family: int) -> int:
-    """The address that a packet without one gets: the first of the next hop's device; 0 if it has none."""
-    device = hops[0].device if hops else None
-    for (name, address), _ in addresses.items():
-        parsed = ip_address(address)
-        if name == device and parsed.version == family:
-            return int(parsed)
-    return 0
