@@ -14,6 +14,8 @@ from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
 
+from hypothesis import HealthCheck, Phase, settings
+
 from kernel_bpf import address, bpf, create_map, load_program, run_program
 from routebpf.isa import assemble, encode
 from routebpf.objects.btf import read_btf_file
@@ -24,6 +26,12 @@ from routebpf.runtime.memory import Memory, read, write
 MAP_LOOKUP, MAP_UPDATE, MAP_FREEZE = 1, 2, 22
 ARRAY = 2
 STACK_BYTES = 512
+# For hypothesis: a run in the kernel costs milliseconds, and a failed assertion names the call, so nothing is shrunk.
+FUZZ = settings(
+    suppress_health_check=list(HealthCheck),
+    report_multiple_bugs=False,
+    phases=(Phase.explicit, Phase.reuse, Phase.generate),
+)
 
 
 @dataclass(frozen=True)
@@ -91,11 +99,11 @@ Step = Call | Store
 
 @dataclass
 class Outcome:
-    """The results of the calls, and the memory after them."""
+    """The results of the calls, and the memory after them. The kernel's has the packet, too."""
 
     results: list[int]
     memory: bytes
-    returned: int = 0
+    packet: bytes = b""
 
 
 @dataclass
@@ -108,6 +116,8 @@ class Program:
     packet: bytes = bytes(50)
     maps: dict[str, int] = field(default_factory=dict)
 
+
+_NARROWED = {64: [], 32: ["w0 = w0"], 8: ["r0 &= 255"]}
 
 # In the kernel.
 
@@ -152,12 +162,12 @@ def in_kernel(program: Program) -> Outcome:
         fd, error, log = load_program(encode(assemble(source)), log_bytes=1 << 20)
         assert fd is not None, f"{os.strerror(error)}\n{source}\n{log[-3000:]}"
         try:
-            returned, error, _ = run_program(fd, bytes(14) + program.packet)
+            _, error, packet = run_program(fd, bytes(14) + program.packet)
         finally:
             os.close(fd)
         assert error == 0, os.strerror(error)
         found = struct.unpack(f"<{results // 8}Q", get_value(table, results))[: len(program.steps)]
-        return Outcome(list(found), get_value(memory, max(len(program.memory), 8))[: len(program.memory)], returned)
+        return Outcome(list(found), get_value(memory, max(len(program.memory), 8))[: len(program.memory)], packet[14:])
 
 
 @cache
@@ -187,8 +197,7 @@ def assembly(program: Program, memory: int, text: int, table: int) -> str:
         if step.touch:
             lines += _touch(number, step, memory)
         if not step.is_void:
-            if step.bits == 32:
-                lines.append("w0 = w0")
+            lines += _NARROWED[step.bits]
             lines += [f"r1 = map[fd:{table}][0]+{8 * number}", "*(u64 *)(r1 +0) = r0"]
     return "\n".join([*lines, "r0 = 0", "exit"])
 

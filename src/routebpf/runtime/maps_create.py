@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 from routebpf.errors import MapError
 from routebpf.objects.model import MapDefinition
@@ -25,6 +26,7 @@ _PER_CPU = frozenset((5, 6, 10))
 _PER_CPU_LIMIT = 32 << 10  # bytes of a CPU's value: PCPU_MIN_UNIT_SIZE
 _KMALLOC_MAX = 4 << 20  # bytes: KMALLOC_MAX_SIZE with pages of 4 KB
 _INT_MAX = (1 << 31) - 1
+_PAGE_BYTES = 4096
 _HASH_ELEMENT, _LPM_NODE = 48, 24  # bytes: sizeof(struct htab_elem), sizeof(struct lpm_trie_node)
 _LPM_KEY = 4  # bytes of the prefix length before the data
 _LPM_DATA_MAX = 256
@@ -107,6 +109,21 @@ def _check_slot_array(definition: MapDefinition) -> None:
     _check_array(definition)
 
 
+def _check_perf_event_array(definition: MapDefinition) -> None:
+    """max_entries 0 stands for the number of CPUs, as it does in libbpf."""
+    flags = definition.flags & ~BPF_F_PRESERVE_ELEMS
+    _check_slot_array(replace(definition, flags=flags, max_entries=definition.max_entries or 1))
+
+
+def _check_ring(definition: MapDefinition) -> None:
+    _check_flags(definition, BPF_F_NUMA_NODE)
+    if definition.key_size or definition.value_size:
+        _refuse(definition, EINVAL, "a key or value; a ring buffer has none")
+    size = definition.max_entries
+    if size == 0 or size & (size - 1) or size % _PAGE_BYTES:
+        _refuse(definition, EINVAL, f"max_entries {size}; give bytes: a power of two, at least {_PAGE_BYTES}")
+
+
 def _check_hash(definition: MapDefinition) -> None:
     is_lru = definition.type in _LRU
     _check_flags(definition, BPF_F_NO_PREALLOC | BPF_F_NO_COMMON_LRU | BPF_F_NUMA_NODE | _ACCESS | BPF_F_ZERO_SEED)
@@ -164,6 +181,7 @@ _CHECKS: dict[int, Callable[[MapDefinition], None]] = {
     1: _check_hash,
     2: _check_array,
     3: _check_slot_array,
+    4: _check_perf_event_array,
     5: _check_hash,
     6: _check_array,
     9: _check_hash,
@@ -173,5 +191,7 @@ _CHECKS: dict[int, Callable[[MapDefinition], None]] = {
     13: _check_hash_of_maps,
     22: _check_queue,
     23: _check_queue,
+    27: _check_ring,
     30: _check_bloom,
+    31: _check_ring,
 }

@@ -10,10 +10,14 @@ from routebpf.runtime.native import Native
 # The modules whose functions named bpf_… are helpers and kfuncs: `bpf_name(cpu, argument 1, …)`.
 _FUNCTION_MODULES: tuple[str, ...] = (
     "clock",
+    "dynptr",
+    "dynptr_slice",
     "loop",
     "map_dispatch",
     "processor",
     "random",
+    "ringbuf_records",
+    "ringbuf_user",
     "skb_bytes",
     "skb_csum",
     "skb_encap",
