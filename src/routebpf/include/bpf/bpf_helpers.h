@@ -54,7 +54,6 @@ enum libbpf_tristate {
 #endif
 #define __hidden __attribute__((visibility("hidden")))
 #ifndef __unused
-#define __unused __attribute__((unused))
 #endif
 
 #ifndef NULL
