@@ -87,6 +87,12 @@ def test_a_kfunc_that_is_not_there_is_null(engine: str, name: str) -> None:
     assert ours.run("test") == int(is_implemented(name.partition("___")[0]))
 
 
+@pytest.mark.parametrize("engine", ENGINES)
+def test_the_address_of_a_function_may_be_taken_for_nothing(engine: str) -> None:
+    program = _program("r2 = subprog[f]\nr0 = 4\nexit\nf: r0 = 0\nexit")
+    assert Embedded(_object(program), engine).run("test") == 4
+
+
 def test_a_fault_behind_a_tail_call_is_the_callers_too() -> None:
     first = _program("r2 = map[jumps]\nr3 = 0\ncall bpf_tail_call\nr0 = 0\nexit", "first", ("jumps",))
     second = _program("r1 = 0\nr0 = *(u8 *)(r1 +0)\nexit", "second")

@@ -10,6 +10,7 @@ from embedded import ENGINES, ETHERNET, Embedded
 
 from compilers import Compiler
 from object_in_kernel import InKernel
+from routebpf.objects.btf import read_btf_file
 from routebpf.objects.loader import load_object
 
 pytestmark = pytest.mark.kernel
@@ -22,9 +23,11 @@ PACKETS = [bytes((7 * i + 0x45) & 255 for i in range(size)) for size in (20, 40,
 @pytest.mark.parametrize("engine", ENGINES)
 @pytest.mark.parametrize("path", sorted(PROGRAMS.glob("*.c")), ids=lambda path: path.stem)
 def test_a_program_does_the_same_as_in_the_kernel(compiler: Compiler, path: Path, engine: str) -> None:
-    loaded = load_object(compiler.compile(path.read_text(), "-O2", "-g", "-mcpu=v3", f"-I{PROGRAMS}"))
+    kernel_btf = read_btf_file(Path("/sys/kernel/btf/vmlinux")) if "__ksym" in path.read_text() else None
+    compiled = compiler.compile(path.read_text(), "-O2", "-g", "-mcpu=v3", f"-I{PROGRAMS}")
+    loaded = load_object(compiled, target_btf=kernel_btf)
     ours = Embedded(loaded, engine)
-    with InKernel(loaded) as kernel:
+    with InKernel(loaded, kernel_btf) as kernel:
         for packet in PACKETS:
             want, after = kernel.run_on("run", ETHERNET + packet)
             assert ours.run("run", packet) == want

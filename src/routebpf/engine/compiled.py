@@ -6,7 +6,8 @@ from typing import Protocol
 
 from routebpf.errors import RejectedError
 from routebpf.objects.model import MapDefinition, Program
-from routebpf.runtime.registry import is_implemented
+from routebpf.runtime.native import Native
+from routebpf.runtime.registry import implementation, is_implemented
 from routebpf.spec import kfunc_by_name
 
 
@@ -32,6 +33,17 @@ class Compiled(Protocol):
     @property
     def fault(self) -> BaseException | None:
         """Why the last run was stopped, where runs are checked: a RuntimeFault, or what interrupted it."""
+
+
+# What the kernel calls instead for a program type that may not write to the packet: specialize_kfunc() in verifier.c.
+_READ_ONLY_FORMS = {"bpf_dynptr_from_skb": "bpf_dynptr_from_skb_rdonly"}
+
+
+def implementation_for(name: str, program_type: str) -> Native | None:
+    """The native function for a helper or kfunc that a program of this type calls, None if there is none."""
+    if program_type != "LWT_XMIT":
+        name = _READ_ONLY_FORMS.get(name, name)
+    return implementation(name)
 
 
 def ksym_value(program: Program, number: int) -> int:

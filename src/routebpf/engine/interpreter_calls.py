@@ -9,6 +9,7 @@ import ctypes
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
+from routebpf.engine.compiled import implementation_for
 from routebpf.engine.interpreter_arguments import Call, MapAtAddress, check_arguments
 from routebpf.engine.interpreter_regions import Region
 from routebpf.engine.interpreter_state import Frame, Run, Source, StepError
@@ -16,7 +17,6 @@ from routebpf.engine.tail_calls import tail_call_target
 from routebpf.isa.semantics import MASK64
 from routebpf.objects.model import Program
 from routebpf.runtime.cpu import CPU_FAULT
-from routebpf.runtime.registry import implementation
 from routebpf.spec import ArgKind, Helper, Kfunc, ReturnKind, helper_by_id, kfunc_by_name
 from routebpf.spec.kfunc_row import KfuncArgKind
 
@@ -30,6 +30,7 @@ CALLBACK_ADDRESSES: Mapping[str, Mapping[int, str]] = {
     "bpf_user_ringbuf_drain": {1: "dynptr"},
 }
 _DYNPTR_BYTES = 16
+_READ_ONLY_SLICES = frozenset({"bpf_dynptr_slice"})
 _SIZED_RESULT = (ArgKind.CONST_ALLOC_SIZE_OR_ZERO, KfuncArgKind.SIZE, KfuncArgKind.CONSTANT)
 
 
@@ -81,7 +82,7 @@ class Calls:
         frame.clobber(result, Source(frame.at, row.name) if row.returns_pointer else None)
 
     def _native(self, run: Run, frame: Frame, call: Call, pending: list[Call]) -> int:
-        function = implementation(call.row.name)
+        function = implementation_for(call.row.name, self.program.program_type)
         if function is None:
             raise StepError(f"{call.row.name} is not implemented in the embedded host", "Run it on the kernel host.")
         extra = [frame.registers[number] or 0 for number in range(len(call.values) + 1, function.arity)]
@@ -129,7 +130,8 @@ class Calls:
         assert isinstance(row, Kfunc)
         size = call.value_of(*_SIZED_RESULT)
         if result and row.returns_pointer and size:
-            run.regions.give(Region(result, size, f"the slice of {row.name}", owner=call.dynptr))
+            writable = row.name not in _READ_ONLY_SLICES
+            run.regions.give(Region(result, size, f"the slice of {row.name}", writable, owner=call.dynptr))
 
     def give_to_callback(self, run: Run, call: Call, arguments: Mapping[int, int]) -> None:
         """Let a callback use the addresses that the helper passes to it."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import llvmlite.binding as llvm
 
@@ -68,7 +68,7 @@ def compile_program(program: Program, facts: Facts, maps: Sequence[MapFace]) -> 
 
     Raises RejectedError for what the embedded host does not have.
     """
-    writer = _ProgramWriter(program, facts, maps)
+    writer = _ProgramWriter(program, facts, maps, Callees(program.program_type))
     module = llvm.parse_assembly(writer.text())
     return JitProgram(Code(emit(linked(list(writer.callees.linked.values()), module), [_ENTRY])), maps)
 
@@ -85,7 +85,7 @@ class _ProgramWriter:
     program: Program
     facts: Facts
     maps: Sequence[MapFace]
-    callees: Callees = field(default_factory=Callees)
+    callees: Callees
 
     def text(self) -> str:
         functions = [self._function(one) for one in self.facts.functions if self.facts.reachable[one.start]]
@@ -159,8 +159,10 @@ class _ProgramWriter:
         second = self.program.instructions[at + 1]
         match one.src:
             case s if s == PSEUDO_FUNC:
-                symbol = jit_calls.function_symbol(at + one.imm + 1)
-                w.write(one.dst, w.value(f"ptrtoint ptr @{symbol} to i64"))
+                start = at + one.imm + 1
+                is_called = self.facts.reachable[start]  # an address that nothing calls needs no function
+                symbol = jit_calls.function_symbol(start)
+                w.write(one.dst, w.value(f"ptrtoint ptr @{symbol} to i64") if is_called else "0")
             case s if s == PSEUDO_MAP_IDX:
                 w.write(one.dst, str(self.maps[one.imm].address))
             case s if s == PSEUDO_MAP_IDX_VALUE:

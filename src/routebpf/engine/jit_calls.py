@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from routebpf.engine.compiled import MapFace
+from routebpf.engine.compiled import MapFace, implementation_for
 from routebpf.engine.jit_writer import FunctionWriter
 from routebpf.engine.tail_calls import tail_call_target
 from routebpf.errors import RejectedError
@@ -28,7 +28,8 @@ class Callees:
     time to compile again than it would ever save: its own machine code is called.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, program_type: str) -> None:
+        self.program_type = program_type
         self.linked: dict[str, Native] = {}
 
     def name(self, function: Native) -> str:
@@ -71,7 +72,7 @@ def call_helper(
 
 def call_native(w: FunctionWriter, name: str, using: Callees) -> None:
     """A helper or kfunc by its name."""
-    function = registry.implementation(name)
+    function = implementation_for(name, using.program_type)
     if function is None:
         raise RejectedError(f"{name} is not implemented in the embedded host; run the program on the kernel host")
     _call(w, using.name(function), [w.read(register) for register in range(1, function.arity)])
