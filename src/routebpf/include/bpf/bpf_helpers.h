@@ -53,8 +53,6 @@ enum libbpf_tristate {
 #define __weak __attribute__((weak))
 #endif
 #define __hidden __attribute__((visibility("hidden")))
-#ifndef __unused
-#endif
 
 #ifndef NULL
 #define NULL ((void *)0)
