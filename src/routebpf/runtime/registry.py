@@ -12,6 +12,8 @@ _FUNCTION_MODULES: tuple[str, ...] = (
     "clock",
     "dynptr",
     "dynptr_slice",
+    "iterators",
+    "locks",
     "loop",
     "map_dispatch",
     "processor",
@@ -26,6 +28,8 @@ _FUNCTION_MODULES: tuple[str, ...] = (
     "skb_room",
     "skb_route",
     "skb_tunnel",
+    "strings",
+    "task",
     "text_format",
     "trace",
 )

@@ -1,0 +1,47 @@
+"""What a program is told of the task that happens to run: the idle task, as the kernel would tell of it."""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from call_oracle import At, Call, Program, in_kernel, in_ours
+
+from routebpf.runtime.cpu import new_cpu
+
+PR_SET_NAME = 15
+
+
+@pytest.fixture
+def named_swapper() -> Iterator[None]:
+    """This thread has the name of the idle task of CPU 12."""
+    libc = ctypes.CDLL(None)
+    comm = Path("/proc/thread-self/comm")
+    before = comm.read_bytes().strip()
+    libc.prctl(PR_SET_NAME, b"swapper/12", 0, 0, 0)
+    yield
+    libc.prctl(PR_SET_NAME, before, 0, 0, 0)
+
+
+@pytest.mark.kernel
+def test_the_name_of_the_idle_task_comes_as_the_kernel_gives_names(named_swapper: None) -> None:
+    sizes = [1, 2, 8, 9, 10, 11, 12, 16, 17, 40]
+    steps = [Call("bpf_get_current_comm", (At(40 * number), size)) for number, size in enumerate(sizes)]
+    program = Program(steps, b"\xaa" * 40 * len(sizes))
+    cpu, _scratch = new_cpu(12)
+    ours, theirs = in_ours(program, cpu=cpu), in_kernel(program)
+    assert ours.results == theirs.results
+    assert ours.memory == theirs.memory
+
+
+@pytest.mark.kernel
+def test_ids_are_those_of_process_0_and_root() -> None:
+    """The test runs as root, so the kernel says the same of user and group."""
+    calls = [Call("bpf_get_current_uid_gid"), Call("bpf_get_current_ancestor_cgroup_id", (0,))]
+    calls += [Call("bpf_get_current_ancestor_cgroup_id", (level,)) for level in (-1, 100)]
+    program = Program(calls, bytes(8))
+    assert in_ours(program).results == in_kernel(program).results
+    own = Program([Call("bpf_get_current_pid_tgid"), Call("bpf_get_current_cgroup_id")], bytes(8))
+    assert in_ours(own).results == [0, 1]
