@@ -163,6 +163,9 @@ class Map:
         """Every key with its value, in an order that depends only on what was done to the map."""
         raise self._error(EINVAL, "list entries")
 
+    def keys(self) -> Iterator[bytes]:
+        return (key for key, _ in self.items())
+
     def __len__(self) -> int:
         """How many entries it holds."""
         return sum(1 for _ in self.items())
