@@ -123,6 +123,9 @@ def _packets(count: int, destinations: int) -> np.ndarray[Any, Any]:
     number = np.random.default_rng(1).integers(0, destinations, count, dtype=np.uint32) + (10 << 24)
     packets[:, 16:20] = number.astype(">u4").view(np.uint8).reshape(-1, 4)
     packets[:, 20:40] = np.frombuffer(bytes.fromhex("9c40000000000000000000005018ffff00000000"), np.uint8)
+    total = packets[:, :20].copy().view(">u2").sum(axis=1, dtype=np.uint32)  # RFC 1071
+    checksum = ~((total & 0xFFFF) + (total >> 16)) & 0xFFFF
+    packets[:, 10:12] = checksum.astype(">u2").view(np.uint8).reshape(-1, 2)
     ports = np.array(_PORTS, ">u2")[np.arange(count) % len(_PORTS)]
     packets[:, 22:24] = ports.view(np.uint8).reshape(-1, 2)
     return packets
