@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from hosts.two_hosts import KernelTwin, embedded_twin, ipv4, ipv6, neighbour_lines, sent_by
+from hosts.two_hosts import KernelTwin, embedded_twin, frames_of, ipv4, ipv6, neighbour_lines, sent_by
 
 from routebpf.hosts.embedded import EmbeddedHost
 
@@ -195,7 +195,7 @@ def test_a_packet_that_comes_in_is_forwarded_as_by_the_kernel(
     kernel: KernelTwin, embedded: EmbeddedHost, what: str
 ) -> None:
     ours = embedded.receive(RECEIVED[what], "va")
-    frames = tuple((one.device, one.data) for one in ours.frames)
+    frames = frames_of(ours)
     assert frames == kernel.receive(RECEIVED[what], "va", len(frames)), ours.reason
 
 

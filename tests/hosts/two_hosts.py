@@ -20,6 +20,7 @@ from pathlib import Path
 
 from routebpf.hosts.embedded import EmbeddedHost
 from routebpf.hosts.embedded_topology import apply_topology
+from routebpf.hosts.host import Sent
 from routebpf.hosts.topology import parse_topology
 
 _CLONE_NEWNET = 0x40000000
@@ -32,7 +33,7 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a sender saw, and the frames that left, in order: device and bytes."""
+    """What a sender saw, and the frames that left, by device in order: device and bytes."""
 
     errno: int
     frames: tuple[tuple[str, bytes], ...]
@@ -167,7 +168,7 @@ class KernelTwin:
             wait = end - time.monotonic() if len(found) < expected else 0.003
             ready, _, _ = select.select(list(self._taps.values()), [], [], max(wait, 0))
             if not ready:
-                return tuple(found)
+                return by_device(found)
             for name, tap in self._taps.items():
                 if tap in ready:
                     frame, address = tap.recvfrom(1 << 17)
@@ -207,7 +208,16 @@ def embedded_twin(lines: str, devices: dict[str, int], *, folder: Path | None = 
 def sent_by(host: EmbeddedHost, packet: bytes, *, mark: int = 0) -> Outcome:
     """What the embedded host does with a packet, without what goes by the loopback."""
     sent = host.send(packet, mark=mark)
-    return Outcome(sent.errno, tuple((one.device, one.data) for one in sent.frames if one.device != "lo"))
+    return Outcome(sent.errno, frames_of(sent))
+
+
+def frames_of(sent: Sent) -> tuple[tuple[str, bytes], ...]:
+    return by_device([(one.device, one.data) for one in sent.frames if one.device != "lo"])
+
+
+def by_device(frames: Sequence[tuple[str, bytes]]) -> tuple[tuple[str, bytes], ...]:
+    """The frames of each device stay in order; which device was first cannot be seen from outside."""
+    return tuple(sorted(frames, key=lambda one: one[0]))
 
 
 def checksum(data: bytes) -> int:

@@ -38,6 +38,7 @@ from routebpf.datapath.verdicts import (
     TTL_EXCEEDED,
 )
 from routebpf.runtime.cpu import CPU_DEPTH, CPU_IS_REROUTED
+from routebpf.runtime.device import DEVICE_HARD_HEADER_LEN, device_of
 from routebpf.runtime.memory import (
     bswap16,
     bswap32,
@@ -61,6 +62,8 @@ from routebpf.runtime.skb import (
     SKB_IFINDEX,
     SKB_INGRESS_IFINDEX,
     SKB_LEN,
+    SKB_MAC_HEADER,
+    SKB_MAC_LEN,
     SKB_MARK,
     SKB_PRIORITY,
     SKB_PROTOCOL,
@@ -80,6 +83,10 @@ def ip_receive(cpu: int, run: int, family: int, data: int, have: int, length: in
     store32(skb + SKB_MARK, load64(run + RUN_MARK))
     store32(skb + SKB_IFINDEX, ifindex)
     store32(skb + SKB_INGRESS_IFINDEX, ifindex)
+    link = load32(device_of(cpu, ifindex) + DEVICE_HARD_HEADER_LEN)
+    if link:
+        store64(skb + SKB_MAC_HEADER, HEADROOM - link)
+        store32(skb + SKB_MAC_LEN, link)
     if family == 6:
         store32(skb + SKB_PROTOCOL, ETH_P_IPV6)
         store64(skb + SKB_TRANSPORT_HEADER, HEADROOM + 40)

@@ -50,6 +50,7 @@ from routebpf.runtime.skb import (
     SKB_DEVICE,
     SKB_HEAD,
     SKB_IFINDEX,
+    SKB_IS_PINNED,
     SKB_LEN,
     SKB_MARK,
     SKB_NETWORK_HEADER,
@@ -60,6 +61,7 @@ from routebpf.runtime.skb import (
 
 XMIT_RECURSION_LIMIT = 8  # kernel: include/linux/netdevice.h
 DSCP_MASK = 0xFC
+REROUTE_FAILED = 2  # in CPU_IS_REROUTED
 _DF = 0x4000
 
 
@@ -126,6 +128,7 @@ def output_hop6(cpu: int, header: int, mark: int) -> int:
 def set_hop(skb: int, hop: int) -> int:
     """Give the packet its route: what the kernel's skb_dst_set() is for. The hop."""
     store64(skb + SKB_ROUTE, hop)
+    store32(skb + SKB_IS_PINNED, 0)
     store32(skb + SKB_REALM, load32(hop + HOP_REALM))
     store32(skb + SKB_DEVICE, load32(hop + HOP_IFINDEX))
     return hop
@@ -202,7 +205,8 @@ def _stays_on_host(cpu: int, skb: int, hop: int) -> int:
 
 @native
 def reroute(cpu: int, skb: int) -> int:
-    """Look the packet's route up anew, by its IP header and mark, and send it there. kernel: bpf_lwt_xmitreroute()."""
+    """Look the packet's route up anew, by its IP header and mark, and send it there. What then fails is ENOBUFS to the
+    sender, whatever it is; only a failed lookup is told as it is. kernel: bpf_lwt_xmit_reroute()."""
     header = load64(skb + SKB_HEAD) + load64(skb + SKB_NETWORK_HEADER)
     protocol = load32(skb + SKB_PROTOCOL)
     mark = load32(skb + SKB_MARK)
@@ -219,4 +223,6 @@ def reroute(cpu: int, skb: int) -> int:
     reason = dst_output(cpu, skb, set_hop(skb, hop))
     if reason == SENT or reason == LOCAL:
         return REROUTED
+    if reason >= FIRST_FAILURE:
+        store64(cpu + CPU_IS_REROUTED, REROUTE_FAILED)
     return reason

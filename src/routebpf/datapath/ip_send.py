@@ -7,7 +7,16 @@ limited broadcast packets, which would then go by the device of that address and
 
 from __future__ import annotations
 
-from routebpf.datapath.fib_records import HOP_FLAGS, HOP_IFINDEX, HOP_MTU, HOP_PLAIN, HOP_PREFERRED, HOP_ROUTE, HOP_XMIT
+from routebpf.datapath.fib_records import (
+    HOP_FLAGS,
+    HOP_GATEWAY_FAMILY,
+    HOP_IFINDEX,
+    HOP_MTU,
+    HOP_PLAIN,
+    HOP_PREFERRED,
+    HOP_ROUTE,
+    HOP_XMIT,
+)
 from routebpf.datapath.ip_header import has_good_checksum, priority_of_tos
 from routebpf.datapath.ip_output import dst_output, is_of_many, output_hop4, output_hop6, reroute, set_hop
 from routebpf.datapath.lwt import BPF_OK, run_program, xmit_verdict
@@ -20,6 +29,7 @@ from routebpf.runtime.device import DEVICE_MTU, device_of
 from routebpf.runtime.memory import (
     bswap16,
     bswap32,
+    bswap64,
     copy,
     fill,
     load8,
@@ -41,10 +51,12 @@ from routebpf.runtime.skb import (
     SKB_HAS_SOCKET,
     SKB_HEAD,
     SKB_IFINDEX,
+    SKB_IS_PINNED,
     SKB_LEN,
     SKB_MAC_HEADER,
     SKB_MARK,
     SKB_NETWORK_HEADER,
+    SKB_NEXT_HOP,
     SKB_PRIORITY,
     SKB_PROTOCOL,
     SKB_TAIL,
@@ -74,7 +86,9 @@ def ip_send4(cpu: int, run: int, data: int, have: int, length: int, time: int) -
     if is_plain and have >= length and _is_complete(data, length):
         return _send_plain(cpu, run, hop, data, length, ETH_P_IP, time)
     skb = _new_sent(cpu, run, data, have, length, ETH_P_IP, load32(hop + HOP_PREFERRED), time)
-    return dst_output(cpu, skb, set_hop(skb, hop))
+    set_hop(skb, hop)
+    _pin(skb, hop)
+    return dst_output(cpu, skb, hop)
 
 
 @native
@@ -91,7 +105,25 @@ def ip_send6(cpu: int, run: int, data: int, have: int, length: int, time: int) -
     if is_plain and have >= length and load8(data + 24) != 0xFF:
         return _send_plain(cpu, run, hop, data, length, ETH_P_IPV6, time)
     skb = _new_sent(cpu, run, data, have, length, ETH_P_IPV6, 0, time)
-    return dst_output(cpu, skb, set_hop(skb, hop))
+    set_hop(skb, hop)
+    _pin(skb, hop)
+    return dst_output(cpu, skb, hop)
+
+
+@native
+def _pin(skb: int, hop: int) -> int:
+    """On a route without a gateway the packet goes to the neighbour that it was sent to, even if its program changes the
+    destination. Only packets with a header of their own are like that: kernel: FLOWI_FLAG_KNOWN_NH, rt_set_nexthop()."""
+    if load32(hop + HOP_GATEWAY_FAMILY) or load64(hop + HOP_ROUTE) == 0:
+        return 0
+    header = load64(skb + SKB_DATA)
+    store32(skb + SKB_IS_PINNED, 1)
+    if load32(skb + SKB_PROTOCOL) == ETH_P_IP:
+        store64(skb + SKB_NEXT_HOP, bswap32(load32(header + 16)) << 32)
+        return 0
+    store64(skb + SKB_NEXT_HOP, bswap64(load64(header + 24)))
+    store64(skb + SKB_NEXT_HOP + 8, bswap64(load64(header + 32)))
+    return 0
 
 
 @native

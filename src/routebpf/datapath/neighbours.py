@@ -60,8 +60,10 @@ from routebpf.runtime.skb import (
     ETH_P_IPV6,
     SKB_DATA,
     SKB_HEAD,
+    SKB_IS_PINNED,
     SKB_LEN,
     SKB_NETWORK_HEADER,
+    SKB_NEXT_HOP,
     SKB_PROTOCOL,
     SKB_TIME,
 )
@@ -201,7 +203,11 @@ def _link_header(host: int, skb: int, hop: int, device: int, header: int) -> int
     is_crossing = family == 6 and protocol == ETH_P_IP
     if family == 6:
         key |= 1
-    if family == 0:
+    if family == 0 and load32(skb + SKB_IS_PINNED):
+        key |= protocol == ETH_P_IPV6
+        high = load64(skb + SKB_NEXT_HOP)
+        low = load64(skb + SKB_NEXT_HOP + 8)
+    elif family == 0:
         network = load64(skb + SKB_HEAD) + load64(skb + SKB_NETWORK_HEADER)
         if protocol == ETH_P_IPV6:
             key |= 1

@@ -5,6 +5,7 @@ from __future__ import annotations
 from routebpf.datapath.fib_records import HOST_FLAGS, HOST_WANTS_HEADERS, ROUTE_NUMBER
 from routebpf.datapath.ip_forward import ip_receive
 from routebpf.datapath.ip_header import ipv4_length, ipv6_length
+from routebpf.datapath.ip_output import REROUTE_FAILED
 from routebpf.datapath.ip_send import end_plain, ip_send4, ip_send6
 from routebpf.datapath.link_layer import (
     ETH_P_IP,
@@ -50,6 +51,7 @@ from routebpf.runtime.cpu import (
     CPU_SINK,
 )
 from routebpf.runtime.device import DEVICE_FLAGS, DEVICE_UP, SINK_BASE, SINK_FRAMES, SINK_SIZE, SINK_USED, device_of
+from routebpf.runtime.errno_values import ENOBUFS
 from routebpf.runtime.memory import load8, load32, load64, store32, store64
 from routebpf.runtime.native import native
 from routebpf.runtime.skb import MAX_PACKET
@@ -93,7 +95,7 @@ def replay_batch(cpu: int, run: int) -> int:
             reason = end_plain(cpu, run, code)
         _count(cpu, run, reason)
         if result:
-            _note(run, result, reason, load64(sink + SINK_FRAMES))
+            _note(cpu, run, result, reason)
         at += 1
         row += ROW_BYTES
         if load32(cpu + CPU_FAULT):
@@ -161,13 +163,16 @@ def _count(cpu: int, run: int, reason: int) -> int:
 
 
 @native
-def _note(run: int, result: int, reason: int, frames: int) -> int:
+def _note(cpu: int, run: int, result: int, reason: int) -> int:
     """Write the result of a packet."""
+    row = load64(load64(run + RUN_REASONS) + reason * 8)
+    if load64(cpu + CPU_IS_REROUTED) == REROUTE_FAILED:
+        row = (row & 0xFFFFFFFF) | ENOBUFS << 32
     route = load64(run + RUN_ROUTE)
     number = NO_ROUTE_NUMBER
     if route:
         number = load32(route + ROUTE_NUMBER)
-    store64(result, load64(load64(run + RUN_REASONS) + reason * 8))
+    store64(result, row)
     store64(result + RESULT_ROUTE, number | load64(run + RUN_LENGTH) << 32)
-    store64(result + RESULT_FRAMES, frames)
+    store64(result + RESULT_FRAMES, load64(load64(cpu + CPU_SINK) + SINK_FRAMES))
     return 0

@@ -1,7 +1,8 @@
 """What became of a packet: its verdict, the reason, and the errno that its sender sees. One row a reason.
 
 Native code hands around the number of a reason; everything else about it is in its row. The errno is what sendto()
-gives on a raw socket with IP_RECVERR (IPV6_RECVERR), which hears what a socket without it does not (ENOBUFS).
+gives on a raw socket with IP_RECVERR (IPV6_RECVERR), which hears what a socket without it does not (ENOBUFS). It is
+ENOBUFS for whatever fails once a packet was rerouted.
 """
 
 from __future__ import annotations
@@ -48,15 +49,15 @@ REDIRECTED = 1
 REROUTED = 2
 LOCAL = 3
 REDIRECT_FAILED = 4
-DEVICE_MTU = 5
-MULTICAST_SCOPE = 6
-NOT_FORWARDED = 7
-TTL_EXCEEDED = 8
-DEVICE_DOWN = 9
-PROGRAM_DROP = 10
-RETURN_CODE = 11
-PROTOCOL_CHANGED = 12
-RECURSION = 13
+MULTICAST_SCOPE = 5
+NOT_FORWARDED = 6
+TTL_EXCEEDED = 7
+DEVICE_DOWN = 8
+PROGRAM_DROP = 9
+RETURN_CODE = 10
+PROTOCOL_CHANGED = 11
+RECURSION = 12
+DEVICE_MTU = 13
 PROGRAM_FAULT = 14
 BLACKHOLE = 15
 MARTIAN = 16
@@ -94,7 +95,6 @@ REASONS: tuple[Reason, ...] = (
         0,
         "the device that it was redirected to did not take it: not there, down, or it needs a link header",
     ),
-    Reason(DEVICE_MTU, "device-mtu", _V.DROPPED, 0, "it is longer than the device takes, after the program"),
     Reason(MULTICAST_SCOPE, "multicast-scope", _V.DROPPED, 0, "its scope keeps this multicast packet on the host"),
     Reason(
         NOT_FORWARDED,
@@ -127,6 +127,7 @@ REASONS: tuple[Reason, ...] = (
         ENOBUFS,
         "its programs rerouted it more often than the kernel lets them",
     ),
+    Reason(DEVICE_MTU, "device-mtu", _V.DROPPED, ENOBUFS, "it is longer than the device takes, after the program"),
     Reason(PROGRAM_FAULT, "program-fault", _V.DROPPED, EFAULT, "the program did what it must not and was stopped"),
     Reason(BLACKHOLE, "blackhole", _V.DROPPED, EINVAL, "its route is a blackhole"),
     Reason(MARTIAN, "martian", _V.DROPPED, EINVAL, "it came in with an address that cannot come from there"),

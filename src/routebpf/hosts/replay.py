@@ -106,7 +106,7 @@ def run_one(host: EmbeddedHost, packet: bytes, *, time: int, mark: int, ingress:
     frames = tuple(frame for _, frame in _frames_in(_sink_copy(worker), _device_names(host)))
     worker.keep_frames(False)
     reason = reason_of(int(results[0]["reason"]))
-    return Sent(VERDICT_NAMES[reason.verdict], reason.name, reason.errno, frames)
+    return Sent(VERDICT_NAMES[reason.verdict], reason.name, int(results[0]["errno"]), frames)
 
 
 def run_capture(

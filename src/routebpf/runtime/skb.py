@@ -49,6 +49,8 @@ SKB_GSO_TYPE = 320  # 32 bits
 SKB_HAS_SOCKET = 324  # 32 bits: whether the host itself sent it
 SKB_INNER_NETWORK_HEADER = 328
 SKB_INNER_PROTOCOL = 336  # 32 bits
+SKB_IS_PINNED = 340  # 32 bits: whether SKB_NEXT_HOP is where it goes on its link, whatever its destination becomes
+SKB_NEXT_HOP = 344  # an address, high and low word (datapath.fib_records)
 SKB_BYTES = 384
 
 UNSET = -1
