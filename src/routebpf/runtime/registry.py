@@ -16,6 +16,7 @@ _FUNCTION_MODULES: tuple[str, ...] = (
     "locks",
     "loop",
     "map_dispatch",
+    "perf_output",
     "processor",
     "random",
     "ringbuf_records",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from routebpf.objects.model import MapDefinition
 from routebpf.runtime.errno_values import E2BIG, ENOSPC, ENOTSUPP
 from routebpf.runtime.maps import Map
@@ -27,6 +29,10 @@ class _Ring(Map):
         self._ring = RingMemory(definition.max_entries)
         self._set(RING_DATA, self._ring.address)
         self._set(RING_MASK, definition.max_entries - 1)
+
+    def items(self) -> Iterator[tuple[bytes, bytes]]:
+        """Nothing: records have no keys."""
+        return iter(())
 
     def _lookup(self, key: bytes, locked: bool) -> bytes | None:
         raise self._error(ENOTSUPP, "lookup, but it is a ring buffer")
