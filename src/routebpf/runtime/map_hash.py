@@ -27,7 +27,7 @@ from routebpf.runtime.map_chain import (
 )
 from routebpf.runtime.map_layout import MAP_SPIN_LOCK
 from routebpf.runtime.map_lock import SPINS
-from routebpf.runtime.map_pool import give, take
+from routebpf.runtime.map_pool import remove, take
 from routebpf.runtime.map_value import BPF_EXIST, BPF_F_LOCK, BPF_NOEXIST, copy_value_locked, set_value
 from routebpf.runtime.memory import (
     atomic_xchg32,
@@ -138,9 +138,7 @@ def delete(cpu: int, map: int, key_size: int, value_size: int, key: int) -> int:
     if place == 0:
         store_release32(bucket, first)
         return -ENOENT
-    element = load32(place) & ~LOCKED
-    set_link(bucket, first, place, load32(load64(map + HASH_ELEMENTS) + element * stride))
-    return give(map, stride, element)
+    return remove(map, stride, bucket, first, place)
 
 
 @native

@@ -21,11 +21,10 @@ from routebpf.runtime.map_chain import (
     find_link,
     key_offset,
     lock_bucket,
-    set_link,
     value_offset,
 )
 from routebpf.runtime.map_layout import MAP_CPUS
-from routebpf.runtime.map_pool import give, take
+from routebpf.runtime.map_pool import remove, take
 from routebpf.runtime.map_value import BPF_EXIST, BPF_NOEXIST
 from routebpf.runtime.memory import call6, copy, fill, load32, load64, load_acquire32, low32, store_release32, ugt
 from routebpf.runtime.native import native
@@ -133,9 +132,7 @@ def delete(cpu: int, map: int, key_size: int, value_size: int, key: int) -> int:
     if place == 0:
         store_release32(bucket, first)
         return -ENOENT
-    element = load32(place) & ~LOCKED
-    set_link(bucket, first, place, load32(load64(map + HASH_ELEMENTS) + element * stride))
-    return give(map, stride, element)
+    return remove(map, stride, bucket, first, place)
 
 
 @native
