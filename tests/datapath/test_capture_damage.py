@@ -135,7 +135,7 @@ _ENHANCED = Pcapng().enhanced(bytes(20))
 DAMAGES = {
     "a pcap record of a megabyte": (pcap([], link=1), struct.pack("<IIII", 0, 0, 1 << 20, 1 << 20), "1048576 captured"),
     "a block that is too short": (_SECTION, struct.pack("<II", 6, 8) + bytes(8), "claims 8 bytes"),
-    "a block of an odd length": (_SECTION, struct.pack("<II", 6, 33) + bytes(40), "claims 33 bytes"),
+    "a block of an odd length": (_SECTION, struct.pack("<II33xI", 99, 45, 45) + bytes(3), "no length of such"),
     "a block of a gigabyte": (_SECTION, struct.pack("<II", 6, 1 << 30) + bytes(40), "claims 1073741824 bytes"),
     "an unknown block of a gigabyte": (_SECTION, struct.pack("<II", 99, 1 << 30) + bytes(8), "claims 1073741824 bytes"),
     "another length behind the block": (_SECTION + _INTERFACE, _ENHANCED[:-4] + bytes(4), "claims 52 bytes"),
@@ -144,8 +144,8 @@ DAMAGES = {
     "an interface of the section before": (_SECTION + _INTERFACE + _SECTION, _ENHANCED, "interface 0"),
     "more captured bytes than the block has": (
         _SECTION + _INTERFACE,
-        Pcapng().block(6, struct.pack("<IIIII", 0, 0, 0, 99, 99) + bytes(20)),
-        "99 captured bytes",
+        Pcapng().block(6, struct.pack("<IIIII", 0, 0, 0, 21, 21) + bytes(20)),
+        "21 captured bytes",
     ),
     "a packet block without room for its fields": (_SECTION + _INTERFACE, Pcapng().block(6, bytes(8)), "claims 20"),
     "a section without byte-order magic": (_SECTION, Pcapng().block(0x0A0D0D0A, bytes(16)), "byte-order magic"),

@@ -32,7 +32,7 @@ PACKETS = [
 COMPRESSIONS = {
     "plain": bytes,
     "gzip": gzip.compress,
-    "gzip members": lambda data: gzip.compress(data[:1000]) + gzip.compress(data[1000:]) + bytes(512),
+    "gzip members": lambda data: gzip.compress(data[:1000]) + bytes(9) + gzip.compress(data[1000:]) + bytes(512),
     "zstd": zstandard.ZstdCompressor().compress,
     "zstd frames": lambda data: (
         bytes.fromhex("502a4d18 03000000 616263")

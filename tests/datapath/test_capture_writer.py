@@ -188,6 +188,14 @@ def test_the_same_frames_are_the_same_bytes(tmp_path: Path) -> None:
     assert len(contents) == 1
 
 
+def test_frames_are_padded_with_zeros(tmp_path: Path) -> None:
+    path = tmp_path / "out.pcapng"
+    with CaptureWriter(path, interfaces=[ETH0]) as writer:
+        _write(writer, [Frame(2, b"\xff" * 100)])
+        _write(writer, [Frame(2, b"abcde")])
+    assert b"abcde\0\0\0" in path.read_bytes()
+
+
 def test_the_name_chooses_compression(tmp_path: Path) -> None:
     contents = []
     for suffix in ("", ".gz", ".zst"):
