@@ -154,6 +154,18 @@ def test_any_samples_are_written_lost_and_read_as_the_kernels(runs: list[tuple[l
 
 
 @pytest.mark.kernel
+@pytest.mark.parametrize("gap", range(0, 72, 8))
+def test_a_sample_after_a_loss_needs_room_for_the_record_that_says_so(gap: int) -> None:
+    with pair() as both:
+        most = PAGES * mmap.PAGESIZE - 4000 - 12 - 12
+        both.run([output(CURRENT, 4000 - 4), output(CURRENT, most - gap), output(CURRENT, 5000), output(CURRENT, 4)])
+        both.check_samples()
+        both.run([output(CURRENT, 4)])
+        both.check_samples()
+        assert both.ours.lost == sum(one.lost for one in both.buffers)
+
+
+@pytest.mark.kernel
 def test_slots_and_flags_that_are_refused_are_refused_with_the_kernels_errno() -> None:
     with pair() as both:
         slots = [0, both.cpu, both.cpus, both.cpus + 1, 0x7FFFFFFF, CURRENT]
