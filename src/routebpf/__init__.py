@@ -49,7 +49,7 @@ _MODULES = {
     "Sent": "hosts.host",
     "load": "hosts.load",
 }
-__all__ = sorted(_MODULES)  # noqa: PLE0605
+__all__ = sorted(_MODULES)
 
 
 def __getattr__(name: str) -> Any:

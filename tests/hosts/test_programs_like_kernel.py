@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from hosts.two_hosts import KernelTwin, embedded_twin, frames_of, ipv4, ipv6, neighbour_lines, sent_by
 
+from hosts.two_hosts import KernelTwin, embedded_twin, frames_of, ipv4, ipv6, neighbour_lines, sent_by
 from routebpf.hosts.embedded import EmbeddedHost
 from routebpf.objects.compiler import compile_source
 
@@ -213,8 +213,11 @@ def test_a_program_on_a_route_without_a_gateway(kernel: KernelTwin, embedded: Em
 
 
 @pytest.mark.parametrize("name", XMIT)
-def test_a_program_on_a_packet_that_is_forwarded(kernel: KernelTwin, embedded: EmbeddedHost, name: str) -> None:
-    packet = ipv4(f"192.168.{NUMBERS[name]}.5", src="10.1.0.5", tos=0x08)
+@pytest.mark.parametrize("to", ["192.168.{}.5", "10.{}.0.5"])
+def test_a_program_on_a_packet_that_is_forwarded(
+    kernel: KernelTwin, embedded: EmbeddedHost, name: str, to: str
+) -> None:
+    packet = ipv4(to.format(NUMBERS[name]), src="10.1.0.5", tos=0x08)
     ours = embedded.receive(packet, "vb")
     frames = frames_of(ours)
     assert frames == kernel.receive(packet, "vb", len(frames)), ours.reason

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from hosts.two_hosts import KernelTwin, embedded_twin, frames_of, ipv4, ipv6, neighbour_lines, sent_by
 
+from hosts.two_hosts import KernelTwin, embedded_twin, frames_of, ipv4, ipv6, neighbour_lines, sent_by
 from routebpf.hosts.embedded import EmbeddedHost
 
 DEVICES = {"va": 2, "vb": 3}

@@ -160,7 +160,8 @@ class Fib:
     def add(self, route: Route, *, replace: bool = False, append: bool = False, first: bool = False) -> Route | None:
         """Add a route, or put it in the place of the first of its prefix, TOS (IPv4) and metric: that one is returned.
 
-        `append` adds behind such a route, with `first` before it. Raises InputError (File exists) where neither is said and there is one.
+        `append` adds behind such a route, with `first` before it. Raises InputError (File exists) where neither is said
+        and there is one.
         """
         routes = self.tables.setdefault(route.table, {}).setdefault(route.prefix, [])
         same = [one for one in routes if one.order == route.order]

@@ -145,6 +145,14 @@ def _rule_fits(rule: int, dst: int, dst_low: int, src: int, src_low: int, tos: i
 
 
 @native
+def _counts(route: int, rule: int) -> int:
+    """Whether a route ends the search: it does not throw, and the rule does not suppress it."""
+    if load32(route + ROUTE_TYPE) == RTN_THROW:
+        return 0
+    return load32(route + ROUTE_PREFIX_BITS) >= load32(rule + RULE_SUPPRESS)
+
+
+@native
 def fib_lookup(fib: int, dst: int, dst_low: int, src: int, src_low: int, tos: int, mark: int, iif: int) -> int:
     """The route that the rules of a FIB lead to, or a reason, negative."""
     rule = load64(fib + FIB_RULES)
@@ -156,9 +164,8 @@ def fib_lookup(fib: int, dst: int, dst_low: int, src: int, src_low: int, tos: in
             table = load64(rule + RULE_TABLE)
             if table != 0 and load32(rule + RULE_FLAGS) & RULE_SKIPPED == 0:
                 route = table_lookup(table, dst, dst_low, tos)
-                if route != 0 and load32(route + ROUTE_TYPE) != RTN_THROW:
-                    if load32(route + ROUTE_PREFIX_BITS) >= load32(rule + RULE_SUPPRESS):
-                        return route
+                if route != 0 and _counts(route, rule):
+                    return route
         rule += RULE_BYTES
     return -NO_ROUTE
 

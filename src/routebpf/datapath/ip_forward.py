@@ -100,7 +100,7 @@ def ip_receive(cpu: int, run: int, family: int, data: int, have: int, length: in
 
 @native
 def _input(cpu: int, run: int, skb: int, ifindex: int) -> int:
-    """Route the packet, run the program on the route's input, and again if that reroutes; then deliver or forward it."""
+    """Route the packet and run the program on its input, again if that reroutes; then deliver or forward it."""
     while True:
         hop = (
             _input_hop4(cpu, skb, ifindex) if load32(skb + SKB_PROTOCOL) == ETH_P_IP else _input_hop6(cpu, skb, ifindex)

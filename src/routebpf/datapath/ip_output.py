@@ -70,7 +70,8 @@ def output_hop4(cpu: int, dst: int, src: int, tos: int, mark: int) -> int:
     """The next hop of an IPv4 packet that this host sends; negative: a reason. Addresses are 32-bit numbers.
 
     A multicast or limited broadcast packet of a known source goes by the device that has that address, whatever the
-    routes say. kernel: ip_route_output_key_hash_rcu(), __mkroute_output(), for a socket that may use any source address.
+    routes say. kernel: ip_route_output_key_hash_rcu(), __mkroute_output(), for a socket that may use any
+    source address.
     """
     if src >> 28 == 0xE or src == 0xFFFFFFFF:
         return -SOURCE_INVALID
@@ -221,7 +222,7 @@ def reroute(cpu: int, skb: int) -> int:
         return -hop
     store64(cpu + CPU_IS_REROUTED, 1)
     reason = dst_output(cpu, skb, set_hop(skb, hop))
-    if reason == SENT or reason == LOCAL:
+    if reason == SENT or reason == LOCAL:  # noqa: SIM109 (native functions have no tuples)
         return REROUTED
     if reason >= FIRST_FAILURE:
         store64(cpu + CPU_IS_REROUTED, REROUTE_FAILED)

@@ -112,8 +112,8 @@ def ip_send6(cpu: int, run: int, data: int, have: int, length: int, time: int) -
 
 @native
 def _pin(skb: int, hop: int) -> int:
-    """On a route without a gateway the packet goes to the neighbour that it was sent to, even if its program changes the
-    destination. Only packets with a header of their own are like that: kernel: FLOWI_FLAG_KNOWN_NH, rt_set_nexthop()."""
+    """On a route without a gateway the packet goes to the neighbour that it was sent to, even if its program changes
+    the destination. Only packets that are sent with their header are so: FLOWI_FLAG_KNOWN_NH, rt_set_nexthop()."""
     if load32(hop + HOP_GATEWAY_FAMILY) or load64(hop + HOP_ROUTE) == 0:
         return 0
     header = load64(skb + SKB_DATA)

@@ -49,8 +49,8 @@ def lwt_xmit(cpu: int, skb: int, entry: int) -> int:
 
 @native
 def xmit_verdict(cpu: int, skb: int, code: int, protocol: int) -> int:
-    """What the program of xmit returned, carried out: SENT: the packet goes on, REROUTED: it is to be rerouted, else the
-    reason of its end. `protocol`: what the packet's was before. kernel: bpf_xmit()."""
+    """What the program of xmit returned, carried out: SENT: the packet goes on, REROUTED: it is to be rerouted, else
+    the reason of its end. `protocol`: what the packet's was before. kernel: bpf_xmit()."""
     if load32(cpu + CPU_FAULT):
         return PROGRAM_FAULT
     if code == BPF_OK:
@@ -74,7 +74,7 @@ def lwt_run(cpu: int, skb: int, entry: int) -> int:
     code = run_program(cpu, skb, entry)
     if load32(cpu + CPU_FAULT):
         return PROGRAM_FAULT
-    if code == BPF_OK or code == BPF_REDIRECT:
+    if code == BPF_OK or code == BPF_REDIRECT:  # noqa: SIM109 (native functions have no tuples)
         return SENT
     if code == BPF_DROP:
         return PROGRAM_DROP

@@ -180,9 +180,9 @@ def neighbour_output(cpu: int, skb: int, hop: int) -> int:
     host = load64(cpu + CPU_HOST)
     if flags & (DEVICE_ETHERNET | DEVICE_LOOPBACK):
         header_size = _ETHERNET_BYTES
-        if load64(host + HOST_FLAGS) & HOST_WANTS_HEADERS or load64(load64(cpu + CPU_SINK) + SINK_BASE) != 0:
-            if _link_header(host, skb, hop, device, header) < 0:
-                return NEIGHBOUR_UNRESOLVED
+        is_wanted = load64(host + HOST_FLAGS) & HOST_WANTS_HEADERS or load64(load64(cpu + CPU_SINK) + SINK_BASE)
+        if is_wanted and _link_header(host, skb, hop, device, header) < 0:
+            return NEIGHBOUR_UNRESOLVED
     size = load32(skb + SKB_LEN)
     if flags & DEVICE_ETHERNET and size > load32(device + DEVICE_MTU_AT) + _VLAN_BYTES:
         # What a veth pair does not take (kernel: is_skb_forwardable()); the sender hears nothing.

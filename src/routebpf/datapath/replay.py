@@ -70,9 +70,8 @@ def replay_batch(cpu: int, run: int) -> int:
     row = load64(run + RUN_ROWS) + at * ROW_BYTES
     is_short = _goes_short(cpu, run)
     while at < count:
-        if load64(sink + SINK_BASE) != 0:
-            if load64(sink + SINK_USED) + load64(run + RUN_ROOM) > load64(sink + SINK_SIZE):
-                break
+        if load64(sink + SINK_BASE) and load64(sink + SINK_USED) + load64(run + RUN_ROOM) > load64(sink + SINK_SIZE):
+            break
         if set_clock:
             store64(cpu + CPU_NOW, load64(row + ROW_TIME))
         store64(cpu + CPU_PACKET, number + at)

@@ -66,8 +66,9 @@ NOT_TAKEN = -1
 
 @native
 def short_send(cpu: int, run: int, row: int, result: int) -> int:
-    """Send the packet in a row if it can go the short way: the low 32 bits of what its program returned, 0 if it has
-    none. 0 has been seen to; anything else is for the caller. NOT_TAKEN: nothing was done. `result`: 0 if not wanted."""
+    """Send the packet in a row if it can go the short way: the low 32 bits of what its program returned, 0 without one.
+
+    0 has been seen to, anything else is for the caller. NOT_TAKEN: nothing was done. `result`: 0 if not wanted."""
     data = load64(row + ROW_ADDRESS)
     size = load32(row + ROW_SIZE)
     link = load16(row + ROW_LINK)

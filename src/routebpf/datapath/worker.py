@@ -163,6 +163,7 @@ class Worker:
             self._frames = Memory(SINK_BYTES)
         base = self._frames.address if keep and self._frames is not None else 0
         self._sink.write(device_at.SINK_BASE, base.to_bytes(8, "little"))
+        self._sink.write(device_at.SINK_OVERFLOW, bytes(8))
         self._sink.write(device_at.SINK_SIZE, SINK_BYTES.to_bytes(8, "little"))
         self.empty_sink()
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from ipaddress import IPv4Interface, IPv6Address, IPv6Interface, ip_address, ip_interface, ip_network
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -122,7 +123,7 @@ class EmbeddedHost:
             del self._addresses[key]
         for fib in self._fibs.values():
             for route in [one for one in fib.routes() if any(hop.device == name for hop in one.hops)]:
-                fib.delete(route.prefix, route.table, lambda one, gone=route: one is gone)  # type: ignore[misc]
+                fib.delete(route.prefix, route.table, partial(_is_same, route))
         self._changed()
 
     def device(self, name: str) -> Device:
@@ -152,7 +153,7 @@ class EmbeddedHost:
         if not routes:
             raise InputError(f"device {device}: it has no address {interface.ip} (Cannot assign requested address)")
         for route in routes:
-            self._fibs[interface.version].delete(route.prefix, route.table, lambda one, gone=route: one == gone)  # type: ignore[misc]
+            self._fibs[interface.version].delete(route.prefix, route.table, partial(_is_same, route))
         self._changed()
 
     def has_address(self, device: str, address: str) -> bool:
@@ -346,6 +347,7 @@ class EmbeddedHost:
             self._workers.append(Worker(len(self._workers), seed=self.seed))
             self._is_current = False
         if not self._is_current:
+            self._check_cpus()
             image, self._image, self._routes = build_image(
                 self._fibs,
                 self.devices,
@@ -373,6 +375,16 @@ class EmbeddedHost:
         self._packets += packets
         return first
 
+    def _check_cpus(self) -> None:
+        """Per-CPU maps have a place for each CPU that they were loaded for, and no other may touch them."""
+        for route in self.routes():
+            for program in route.programs:
+                if getattr(program, "cpus", self.cpus) < self.cpus:
+                    raise InputError(
+                        f"program {program.name}: it was loaded for fewer CPUs than the host's {self.cpus};"
+                        f" load it with cpus={self.cpus}"
+                    )
+
     def _changed(self) -> None:
         self._is_current = False
 
@@ -388,6 +400,11 @@ class EmbeddedHost:
     def on_link_device(self, address: int, family: int) -> str | None:
         """The device on whose link an address is, by the routes without a gateway."""
         return device_of_gateway(self._fibs[family], address)
+
+
+def _is_same(one: Route, other: Route) -> bool:
+    """Whether two routes are the same but for their number."""
+    return replace(one, number=0) == replace(other, number=0)
 
 
 def _merged(fib: Fib, route: Route) -> Route:

@@ -276,7 +276,7 @@ def _network(prefix: Any) -> Prefix:
     return ip_network((prefix.address, prefix.length), strict=False)
 
 
-def _flush(topology: _Topology, one: lines.Flush) -> None:
+def _flush(_topology: _Topology, one: lines.Flush) -> None:
     if one.cache:
         return
     raise InputError(f"{one.object} flush: a topology starts from a host that has nothing to flush; leave the line out")

@@ -115,7 +115,7 @@ class LoadedObject:
         return {name: MapView(one, self.object.btf) for name, one in self.raw_maps.items()}
 
     def program(self, selector: str | None = None) -> LoadedProgram:
-        """The program that a function or section name chooses; None: the only one. Raises InputError that lists them."""
+        """The program that a function or section name chooses; None: the only one. InputError lists them."""
         return self.programs[self.object.program(selector).name]
 
     def fill_program_arrays(self, program: Program) -> None:

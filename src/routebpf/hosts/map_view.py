@@ -48,7 +48,7 @@ class MapView(MutableMapping[Any, Any]):
             raise
 
     def __iter__(self) -> Iterator[Any]:
-        return (self._decode_key(key) for key in self.raw.keys())
+        return map(self._decode_key, self.raw.keys())
 
     def __len__(self) -> int:
         return len(self.raw)

@@ -31,7 +31,7 @@ _CALLER_SAVED = 0b111111
 
 
 def is_plain(program: Program, facts: Facts) -> bool:
-    """Whether the program writes neither to the packet nor to the context, and redirects and calls nothing that might."""
+    """Whether the program writes neither to the packet nor to the context, nor calls what might, nor redirects."""
     if any(access.is_write for access in facts.context.values()):
         return False
     if not all(_is_harmless(program, at) for at in facts.calls):
