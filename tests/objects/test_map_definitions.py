@@ -1,3 +1,4 @@
+import mmap
 import struct
 
 import pytest
@@ -211,3 +212,17 @@ def test_a_relocation_into_the_middle_of_a_map_is_refused(any_compiler):
     struct.pack_into("<i", data, place, 3)
     with pytest.raises(InputError, match=rf"section lwt_xmit, instruction {at} \(run\): it refers to .*\+3 in section"):
         load_object(bytes(data))
+
+
+@pytest.mark.kernel
+@pytest.mark.parametrize("size", [1, 4096, 4097, 100_000, 1 << 20])
+def test_a_ring_buffer_of_any_size_is_one_that_the_kernel_takes(any_compiler, in_kernel, size) -> None:
+    loaded = load_object(
+        any_compiler.compile(
+            f'struct {{ __uint(type, 27); __uint(max_entries, {size}); }} ring SEC(".maps");'
+            'SEC("lwt_xmit") int p(void *ctx) { return (long)&ring ? 1 : 0; }'
+        )
+    )
+    with in_kernel(loaded) as kernel:
+        assert kernel.maps["ring"]
+    assert size <= loaded.maps["ring"].max_entries < 2 * max(size, mmap.PAGESIZE)

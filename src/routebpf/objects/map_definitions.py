@@ -6,6 +6,7 @@ and, by relocations of the section, the maps or programs that slots hold from th
 
 from __future__ import annotations
 
+import mmap
 from collections.abc import Mapping
 from dataclasses import replace
 
@@ -23,6 +24,7 @@ MAPS_OF_MAPS = (BPF_MAP_TYPE_ARRAY_OF_MAPS, BPF_MAP_TYPE_HASH_OF_MAPS)
 _POINTER_BYTES = 8
 
 # Members that are a plain number, and the field of MapDefinition that each becomes.
+_RING_BUFFERS = (27, 31)  # BPF_MAP_TYPE_RINGBUF, BPF_MAP_TYPE_USER_RINGBUF
 _NUMBERS = {
     "type": "type",
     "key_size": "key_size",
@@ -89,7 +91,7 @@ def _read_definition(btf: Btf, name: str, type_id: int, where: str, *, is_inner:
         type=fields["type"],
         key_size=fields.get("key_size", 0),
         value_size=fields.get("value_size", 0),
-        max_entries=fields.get("max_entries", 0),
+        max_entries=_whole_pages(fields["type"], fields.get("max_entries", 0)),
         flags=fields.get("flags", 0),
         numa_node=fields.get("numa_node", 0),
         pinning=fields.get("pinning", 0),
@@ -98,6 +100,15 @@ def _read_definition(btf: Btf, name: str, type_id: int, where: str, *, is_inner:
         btf_value_type_id=fields.get("btf_value_type_id", 0),
         inner=inner,
     )
+
+
+def _whole_pages(map_type: int, size: int) -> int:
+    """The size of a ring buffer in bytes, up to what the kernel takes: pages, a power of two of them. As libbpf does
+    (adjust_ringbuf_sz), so that an object says how much it needs and runs with any size of pages."""
+    if map_type not in _RING_BUFFERS or not size:
+        return size
+    pages = -(-size // mmap.PAGESIZE)
+    return (1 << (pages - 1).bit_length()) * mmap.PAGESIZE
 
 
 def _set(fields: dict[str, int], name: str, value: int, what: str) -> None:
