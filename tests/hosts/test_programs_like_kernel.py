@@ -81,6 +81,7 @@ XMIT = {
     "redirects inwards": "PUSH_TO_VB return bpf_redirect(3, 1);",
     "redirects with wrong flags": "return bpf_redirect(3, 2);",
     "calls bpf_redirect and returns 0": "bpf_redirect(3, 0); return 0;",
+    "pushes a link header and returns 7": "PUSH_TO_VB return 7;",
     "pushes a link header and returns 0": "PUSH_TO_VB return 0;",
     "clones without a link header": "bpf_clone_redirect(skb, 3, 0); return 0;",
     "clones with a link header": "PUSH_TO_VB bpf_clone_redirect(skb, 3, 0); return 0;",
@@ -249,3 +250,8 @@ def test_in_and_out_on_a_packet_that_is_forwarded(kernel: KernelTwin, embedded: 
     ours = embedded.receive(packet, "vb")
     frames = frames_of(ours)
     assert frames == kernel.receive(packet, "vb", len(frames)), ours.reason
+
+
+def test_a_redirect_is_forgotten_when_the_program_ends(kernel: KernelTwin, embedded: EmbeddedHost) -> None:
+    for name in ("calls bpf_redirect and returns 0", "pushes a link header and returns 7"):
+        _same(kernel, embedded, ipv4(f"192.168.{NUMBERS[name]}.5"))

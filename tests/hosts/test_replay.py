@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -291,3 +292,22 @@ def test_a_damaged_capture_is_run_up_to_the_damage(tmp_path: Path) -> None:
 
 def test_reason_of_a_code_is_its_row() -> None:
     assert all(reason_of(one.code) is one for one in REASONS)
+
+
+def test_the_first_run_may_be_on_two_cpus() -> None:
+    """Machine code is made before threads are."""
+    code = """
+import sys
+import numpy as np
+import routebpf
+from routebpf.datapath.packet_rows import PACKET_ROW
+packet = np.frombuffer(bytes.fromhex(sys.argv[1]), np.uint8)
+rows = np.zeros(50_000, PACKET_ROW)
+rows["address"], rows["size"], rows["wire_size"], rows["link"] = packet.ctypes.data, len(packet), len(packet), 101
+host = routebpf.EmbeddedHost(cpus=2)
+host.add_device("veth0", address="10.0.0.1/24")
+print(host.replay(rows).verdicts["sent"], host.replay(rows, columns=False).frames["veth0"])
+"""
+    command = [sys.executable, "-c", code, ipv4("10.0.0.9").hex()]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["50000", "50000"]

@@ -62,6 +62,7 @@ class Worker:
     def __init__(self, number: int, *, seed: int) -> None:
         self._cpu, self._scratch = cpu_at.new_cpu(number, seed=seed)
         self.address = self._cpu.address
+        self._replay = replay_batch.as_callable()  # here, because LLVM is not to be used by two threads at once
         self._packets = [_packet() for _ in range(_LEVELS + 2)]
         self._plain = Memory(skb_at.SKB_BYTES)
         self._plain.write(skb_at.SKB_MAC_HEADER, (-1).to_bytes(8, "little", signed=True))
@@ -148,7 +149,7 @@ class Worker:
     def run(self) -> int:
         """Go on with the batch, without the GIL: how many of its packets are done. Fewer than all: the sink is to be
         emptied, or a program was stopped (`has_fault`)."""
-        return replay_batch(self.address, self._run.address)
+        return self._replay(self.address, self._run.address)
 
     @property
     def has_fault(self) -> bool:
