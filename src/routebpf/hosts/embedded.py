@@ -1,6 +1,9 @@
 """The host in this process: devices, addresses, neighbours, routes and rules, and packets that go their ways.
 
-No root, no kernel: the path of a packet is the kernel's, compiled into this process (see `datapath`).
+No root, no kernel: the path of a packet is the kernel's, compiled into this process (see `datapath`). A frame that a
+device takes has left: the other end of a veth pair is not followed. Not modelled: segmentation offloads, ICMP errors,
+IP options that routers fill in, netfilter, the neighbours' timers, multicast groups, the scope of link-local addresses,
+routes by source prefix, the kernel's mistaking of two programs of one name for the same.
 """
 
 from __future__ import annotations
