@@ -11,6 +11,7 @@ from pathlib import Path
 
 from kernel_bpf import address, bpf, create_map
 from routebpf.errors import MapError
+from routebpf.objects.btf import Btf
 from routebpf.objects.model import MapDefinition
 from routebpf.runtime import maps
 
@@ -25,8 +26,15 @@ Outcome = bytes | int | None
 class KernelMap:
     """A map by bpf(2). Operations give bytes, None for success with nothing to say, or a negative errno."""
 
-    def __init__(self, definition: MapDefinition) -> None:
+    def __init__(self, definition: MapDefinition, fd: int | None = None) -> None:
+        """A new map, or the one that `fd` is."""
         self.definition = definition
+        size = definition.value_size
+        self.value_size = POSSIBLE_CPUS * (size + 7 & ~7) if definition.type in PER_CPU else size
+        self.fd = self._create() if fd is None else fd
+
+    def _create(self) -> int:
+        definition = self.definition
         inner = KernelMap(definition.inner) if definition.inner else None
         fd, error = create_map(
             definition.type,
@@ -41,9 +49,7 @@ class KernelMap:
             inner.close()
         if fd is None:
             raise MapError(error, "create")
-        self.fd = fd
-        size = definition.value_size
-        self.value_size = POSSIBLE_CPUS * (size + 7 & ~7) if definition.type in PER_CPU else size
+        return fd
 
     def close(self) -> None:
         os.close(self.fd)
@@ -100,8 +106,8 @@ class KernelMap:
 class OurMap:
     """Ours, with a negative errno where it raises one."""
 
-    def __init__(self, definition: MapDefinition, cpus: int = POSSIBLE_CPUS) -> None:
-        self.map = maps.create_map(definition, cpus=cpus)
+    def __init__(self, definition: MapDefinition, btf: Btf | None = None) -> None:
+        self.map = maps.create_map(definition, cpus=POSSIBLE_CPUS, btf=btf)
 
     def __getattr__(self, name: str) -> object:
         operation = getattr(self.map, name)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import pytest
@@ -17,6 +17,7 @@ from routebpf.runtime.cpu import CPU_ID, CPU_RANDOM, new_cpu
 from routebpf.runtime.map_lpm import delete as lpm_delete
 from routebpf.runtime.map_lpm import lookup as lpm_lookup
 from routebpf.runtime.map_lpm import update as lpm_update
+from routebpf.runtime.map_pool import give, take
 from routebpf.runtime.maps import Map, create_map
 from routebpf.runtime.memory import Memory, atomic_add64, load32, load64, lshr, read, stack, store32, store64
 from routebpf.runtime.native import Native, native
@@ -32,16 +33,18 @@ lru_lookup, lru_update, lru_delete = lru.lookup, lru.update, lru.delete
 queue_push, queue_pop = map_queue.push, map_queue.pop
 
 
-def in_threads(function: Native, made: Map, *arguments: Callable[[int], int]) -> list[int]:
-    """`function(cpu, map, argument…)` in each thread at once: what each returned."""
+def in_threads(
+    function: Native, made: Map, *arguments: Callable[[int], int], cpus: Sequence[int] = range(THREADS)
+) -> list[int]:
+    """`function(cpu, map, argument…)` in each thread at once, as those CPUs: what each returned."""
     call = function.as_callable()
-    cpus = [new_cpu(number, seed=number + 7) for number in range(THREADS)]
+    structs = [new_cpu(number, seed=thread + 7) for thread, number in enumerate(cpus)]
     results = [0] * THREADS
     start = threading.Barrier(THREADS)
 
     def run(number: int) -> None:
         start.wait()
-        results[number] = call(cpus[number][0].address, made.address, *(one(number) for one in arguments))
+        results[number] = call(structs[number][0].address, made.address, *(one(number) for one in arguments))
 
     threads = [threading.Thread(target=run, args=(number,)) for number in range(THREADS)]
     for one in threads:
@@ -153,13 +156,15 @@ def come_and_go(cpu: int, map: int, operations: int, keys: int, net: int) -> int
 
 
 @pytest.mark.parametrize("keys", [3, 500])
-def test_keys_that_come_and_go_in_a_hash_are_neither_lost_nor_doubled(keys: int) -> None:
-    """Three keys: all threads in the same buckets."""
+@pytest.mark.parametrize("cpus", [range(THREADS), (0, 0, 0, 0)], ids=["own CPUs", "one CPU"])
+def test_keys_that_come_and_go_in_a_hash_are_neither_lost_nor_doubled(keys: int, cpus: Sequence[int]) -> None:
+    """Three keys: all threads in the same buckets. One CPU: as user space is beside CPU 0."""
     made = create_map(MapDefinition("hash", HASH, 8, 16, keys + 1), cpus=THREADS)
     permanent = (0xFFFFFFFF).to_bytes(8, "little")
     made.update(permanent, bytes(16))
     net = Memory(8 * keys)
-    assert in_threads(come_and_go, made, always(OPERATIONS), always(keys), always(net.address)) == [0] * THREADS
+    arguments = always(OPERATIONS), always(keys), always(net.address)
+    assert in_threads(come_and_go, made, *arguments, cpus=cpus) == [0] * THREADS
     expected = [index for index, count in enumerate(net.array.view(np.int64).tolist()) if count]
     assert set(net.array.view(np.int64).tolist()) <= {0, 1}
     found = [int.from_bytes(key, "little") for key, _ in made.items() if key != permanent]
@@ -174,6 +179,28 @@ def test_keys_that_come_and_go_in_a_hash_are_neither_lost_nor_doubled(keys: int)
     assert len(made) == keys + 1
     with pytest.raises(MapError, match="E2BIG"):
         made.update(b"one more", bytes(16))
+
+
+@native
+def take_and_give(cpu: int, map: int, operations: int, owners: int) -> int:
+    """Take two free elements, and give them back in either order. How often one was taken that another had."""
+    doubled = 0
+    for number in range(operations):
+        a = take(map, 16)
+        b = take(map, 16)
+        if atomic_add64(owners + a * 8, 1) != 0 or atomic_add64(owners + b * 8, 1) != 0:
+            doubled += 1
+        atomic_add64(owners + a * 8, -1)
+        atomic_add64(owners + b * 8, -1)
+        give(map, 16, a if number & 1 else b)
+        give(map, 16, b if number & 1 else a)
+    return doubled
+
+
+def test_a_free_element_is_taken_by_one_thread_only() -> None:
+    made = create_map(MapDefinition("hash", HASH, 4, 8, 2 * THREADS), cpus=THREADS)
+    owners = Memory(8 * 64)
+    assert in_threads(take_and_give, made, always(OPERATIONS), always(owners.address)) == [0] * THREADS
 
 
 @native
@@ -290,9 +317,10 @@ def route_changes(cpu: int, map: int, operations: int, prefixes: int, net: int) 
     return failures
 
 
-def test_a_trie_that_changes_never_hides_a_prefix() -> None:
-    prefixes = 300
-    made = create_map(MapDefinition("lpm", LPM_TRIE, 8, 8, 1000, 1), cpus=THREADS)
+@pytest.mark.parametrize(("prefixes", "entries"), [(300, 1000), (4, 6)])
+def test_a_trie_that_changes_never_hides_a_prefix(prefixes: int, entries: int) -> None:
+    """Few entries: nodes are reused soon."""
+    made = create_map(MapDefinition("lpm", LPM_TRIE, 8, 8, entries, 1), cpus=THREADS)
     made.update(b"\x08\0\0\0\x0a\0\0\0", (8).to_bytes(8, "little"))
     made.update(b"\x20\0\0\0\x0a\0\xff\xff", (32).to_bytes(8, "little"))
     net = Memory(8 * prefixes)
