@@ -3,8 +3,7 @@
 // A link header pushed at transmit: no neighbour is resolved, the program knows the next hop's address, and sends the
 // frame by the device that it chooses.
 //
-//     routebpf run examples/push_link_header.bpf.c --topology examples/push_link_header.topology \
-//         --pcap captures/web.pcap --write build/pushed.pcap
+//     routebpf run --topology examples/push_link_header.topology --pcap captures/web.pcap --write build/pushed.pcap
 //
 #include <routebpf.h>
 

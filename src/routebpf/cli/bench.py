@@ -30,4 +30,4 @@ def command(packets: int, rounds: int, as_json: bool) -> None:
         print_json([{"name": one.name, "nanoseconds": round(one.nanoseconds, 2)} for one in figures])
         return
     rows = [(one.name, f"{one.nanoseconds:.1f}", f"{1e3 / one.nanoseconds:.1f}") for one in figures]
-    print_table(["what", "ns a packet", "million packets/s"], rows, right=["ns a packet", "million packets/s"])
+    print_table(["what", "ns a packet", "million packets/s"], rows)

@@ -5,13 +5,12 @@ Exit codes: 0 done; 1 the answer is no; 2 bad usage or bad input; 3 the machine 
 
 from __future__ import annotations
 
-import os
 import sys
 from importlib import import_module
 
 import click
 
-from routebpf.errors import Error
+from routebpf.errors import Error, MissingError
 
 # By command: its module in this package, which has a click command `command`, and the line that `--help` shows.
 # A module is imported when its command runs, so that none pays for the others.
@@ -79,10 +78,10 @@ def main() -> None:
     except (click.Abort, KeyboardInterrupt):
         _say("interrupted")
         sys.exit(_INTERRUPTED)
-    except BrokenPipeError:
-        # Whoever reads the output has enough of it. The interpreter must not find out again when it ends.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(0)
+    except OSError as error:
+        # What files cannot do is an Error by now: this is the output, or what the machine cannot do for anybody.
+        _say(f"{error.filename or 'cannot write the output'}: {error.strerror}")
+        sys.exit(MissingError.exit_code)
 
 
 def _say(message: str) -> None:

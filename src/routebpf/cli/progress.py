@@ -12,9 +12,12 @@ _PATIENCE_SECONDS = 1.0
 
 
 @contextmanager
-def progress_bar(what: str) -> Iterator[Callable[[int, int], None] | None]:
-    """Gives what to call with (bytes done, bytes in all); None where the error output is no terminal."""
-    if not sys.stderr.isatty():
+def progress_bar(what: str, *, is_alone: bool) -> Iterator[Callable[[int, int], None] | None]:
+    """Gives what to call with (bytes done, bytes in all); None where the error output is no terminal.
+
+    `is_alone`: nothing else is printed in the meantime; else there is no bar either.
+    """
+    if not is_alone or sys.stderr is None or not sys.stderr.isatty():
         yield None
         return
     bar = _Bar(what)
@@ -44,7 +47,7 @@ class _Bar:
 
         self._progress = Progress(
             TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn(),
-            console=Console(stderr=True), transient=True,
+            console=Console(stderr=True), transient=True, redirect_stdout=False, redirect_stderr=False,
         )  # fmt: skip
         self._task = self._progress.add_task(self._what, total=total or None)
         self._progress.start()

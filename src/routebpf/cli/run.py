@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+from contextlib import redirect_stdout
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -13,27 +15,39 @@ if TYPE_CHECKING:
     from routebpf.hosts.embedded import EmbeddedHost
     from routebpf.hosts.load import Engine
 
+_STANDARD_OUTPUT = "-"
+
 
 def _clock(_ctx: click.Context, _param: click.Parameter, value: str) -> str | int:
     if value in ("capture", "machine"):
         return value
-    try:
-        return int(value)
-    except ValueError:
-        raise click.BadParameter(f"{value!r} is neither capture, machine nor a number of nanoseconds") from None
+    if not value.isdecimal() or int(value) >= 1 << 63:
+        raise click.BadParameter(f"{value!r} is neither capture, machine nor a number of nanoseconds")
+    return int(value)
 
 
 @click.command(
     epilog="Example: routebpf run examples/drop_smtp.bpf.c --to 10.0.0.0/8 --pcap captures/mail-and-dns.pcapng"
 )
 @click.argument("prog", callback=parse_program, required=False)
-@click.option("--to", "prefixes", metavar="PREFIX", multiple=True, help="The route's prefix; all packets if not given.")
+@click.option(
+    "--to", "prefixes", metavar="PREFIX", multiple=True, help="The route's prefix; 0.0.0.0/0 and ::/0 if not given."
+)
 @click.option("--pcap", required=True, metavar="IN", help="The capture: pcap or pcapng, also .gz and .zst; - reads it.")
 @click.option(
-    "--write", metavar="OUT", help="Write the frames that leave: .pcapng, with verdicts as comments, or .pcap."
+    "--write",
+    metavar="OUT",
+    help="Write the frames that leave: .pcapng, with verdicts as comments, or .pcap, also .gz and .zst. To - goes"
+    " pcapng, and all else to the error output.",
 )
 @click.option("--topology", metavar="FILE", help="Devices, addresses, neighbours and routes, as for ip -batch.")
-@click.option("--in", "ingress", metavar="DEVICE", help="Packets come in by this device instead of being sent.")
+@click.option(
+    "--in",
+    "ingress",
+    metavar="DEVICE",
+    help="Packets come in by this device instead of being sent. It is veth0 without --topology, where it goes without"
+    " saying for an LWT_IN program.",
+)
 @click.option("--engine", type=click.Choice(["jit", "interpreter"]), default="jit", show_default=True)
 @click.option("--cpus", type=click.IntRange(1, 256), default=1, show_default=True, help="Worker threads, each a CPU.")
 @click.option("--seed", type=int, default=1, show_default=True, help="Of the programs' random numbers.")
@@ -65,48 +79,59 @@ def command(
     PROG is a .c file or a compiled object, with :SECTION or :FUNCTION for one program of several. Without --topology
     the route is one of a host with one device; packets to other destinations take a route without a program.
     """
+    if (prog is None) == (topology is None):
+        raise click.UsageError("give either PROG or --topology FILE, whose routes name their programs")
+    if topology is not None and (prefixes or program_type):
+        raise click.UsageError("--to and --type go with PROG; the routes of --topology say both themselves")
     settings: dict[str, Any] = {"seed": seed, "clock": clock, "cpus": cpus}
-    host = _host(prog, prefixes, topology, engine, program_type, settings)
+    if topology is not None:
+        host, way_in = _topology_host(topology, engine, settings), None
+    else:
+        assert prog is not None
+        host, way_in = _one_route_host(prog, prefixes, engine, program_type, settings)
     from routebpf.cli.progress import progress_bar
     from routebpf.cli.run_output import print_replay, watcher
 
-    with progress_bar(pcap) as progress:
-        replay = host.replay(
-            pcap,
-            write=write,
-            device=ingress,
-            keep_packets=list_packets and as_json,
-            columns=list_packets and as_json,
-            progress=progress,
-            watch=watcher(host, packets=list_packets and not as_json, trace=verbose),
-        )
-    if as_json:
-        print_json(replay.report())
-    else:
-        print_replay(replay)
+    with redirect_stdout(sys.stderr if write == _STANDARD_OUTPUT else sys.stdout):
+        with progress_bar(pcap, is_alone=not list_packets and not verbose) as progress:
+            replay = host.replay(
+                pcap,
+                write=write,
+                device=ingress or way_in,
+                keep_packets=list_packets and as_json,
+                columns=list_packets and as_json,
+                progress=progress,
+                watch=watcher(host, packets=list_packets and not as_json, trace=verbose),
+            )
+        if as_json:
+            print_json(replay.report())
+        else:
+            print_replay(replay, write)
     if replay.damage is not None:
         raise replay.damage
 
 
-def _host(
-    prog: ProgramReference | None,
+def _topology_host(path: str, engine: Engine, settings: dict[str, Any]) -> EmbeddedHost:
+    from routebpf.hosts.embedded import EmbeddedHost
+    from routebpf.hosts.embedded_topology import apply_topology
+    from routebpf.hosts.topology import read_topology
+
+    host = EmbeddedHost(**settings)
+    apply_topology(host, read_topology(path), engine=engine, where=path)
+    return host
+
+
+def _one_route_host(
+    prog: ProgramReference,
     prefixes: tuple[str, ...],
-    topology: str | None,
     engine: Engine,
     program_type: str | None,
     settings: dict[str, Any],
-) -> EmbeddedHost:
-    if (prog is None) == (topology is None):
-        raise click.UsageError("give either PROG or --topology FILE, whose routes name their programs")
-    if topology is not None:
-        if prefixes:
-            raise click.UsageError("--to goes with PROG; with --topology, the file has the routes")
-        from routebpf.hosts.embedded_topology import topology_host
-
-        return topology_host(topology, engine=engine, **settings)
-    assert prog is not None
+) -> tuple[EmbeddedHost, str | None]:
+    """The host, and the device that packets come in by if they are not sent: those are all that meet LWT_IN."""
     from routebpf.hosts.load import load
-    from routebpf.hosts.one_route import one_route_host
+    from routebpf.hosts.one_route import DEVICE, one_route_host
 
     loaded = load(prog.path, program_type=program_type, engine=engine, cpus=settings["cpus"])
-    return one_route_host(loaded.program(prog.selector), prefixes, **settings)
+    program = loaded.program(prog.selector)
+    return one_route_host(program, prefixes, **settings), DEVICE if program.program_type == "LWT_IN" else None

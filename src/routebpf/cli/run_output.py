@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from routebpf.cli.map_output import print_map
 from routebpf.cli.output import print_table
 from routebpf.datapath.packet_text import packet_text, packets_of, time_text
 from routebpf.datapath.verdicts import REASONS, VERDICT_NAMES, reason_of
@@ -13,83 +15,51 @@ from routebpf.hosts.report import listed_maps, objects_of
 
 if TYPE_CHECKING:
     from routebpf.hosts.embedded import EmbeddedHost
-    from routebpf.hosts.map_view import MapView
     from routebpf.hosts.replay import Replay, Watch
 
-_ROWS_SHOWN = 20
+_NO_ROUTE = 0  # its row in a replay's counts
 
 
-def print_replay(replay: Replay) -> None:
-    """Verdicts by route and program, drops by reason, maps, frames, time."""
-    report = replay.report()
-    _print_routes(report)
-    if report["reasons"]:
-        click.echo()
+def print_replay(replay: Replay, written: str | None) -> None:
+    """Verdicts by route and program, drops by reason, maps, frames, time. `written`: the capture with the frames."""
+    print_table(["route", "program", "verdict", "packets", "bytes"], list(_route_rows(replay)))
+    if replay.reasons:
         texts = {one.name: one.text for one in REASONS}
-        rows = [(name, count, texts[name]) for name, count in report["reasons"].items()]
-        print_table(["not simply sent", "packets", ""], rows, right=["packets"])
+        click.echo()
+        print_table(
+            ["reason", "packets", "what became of them"],
+            [(name, f"{count:,}", texts[name]) for name, count in replay.reasons.items()],
+        )
     for name, view in listed_maps(objects_of(replay)).items():
-        _print_map(name, view)
+        click.echo()
+        print_map(name, view)
     click.echo()
-    if report["frames"]:
-        click.echo("frames left: " + ", ".join(f"{count} by {name}" for name, count in report["frames"].items()))
-    click.echo(_speed(replay))
+    for name, count in replay.frames.items():
+        click.echo(f"{count:,} frames, {replay.frame_bytes[name]:,} bytes left by {name}")
+    if written is not None:
+        click.echo(f"{sum(replay.frames.values()):,} frames written to {written}")
+    rate = f" ({replay.packets / replay.seconds:,.0f} packets/s)" if replay.seconds else ""
+    click.echo(f"{replay.packets:,} packets, {replay.bytes:,} bytes in {replay.seconds:.3f} s{rate}")
 
 
-def _print_routes(report: dict[str, Any]) -> None:
-    rows = [_route_row(one["to"], one["program"] or "-", one) for one in report["routes"]]
-    on_routes = sum(one["packets"] for one in report["routes"])
-    if on_routes != report["packets"]:
-        rest = {
-            "packets": report["packets"] - on_routes,
-            "bytes": report["bytes"] - sum(one["bytes"] for one in report["routes"]),
-            "verdicts": {
-                name: report["verdicts"][name] - sum(one["verdicts"][name] for one in report["routes"])
-                for name in VERDICT_NAMES
-            },
-        }
-        rows.append(_route_row("no route", "-", rest))
-    rows.append(_route_row("all", "", report))
-    columns = ["route", "program", "packets", "bytes", *VERDICT_NAMES]
-    print_table(columns, rows, right=columns[2:])
+def _route_rows(replay: Replay) -> Iterator[tuple[str, ...]]:
+    """A row for each verdict on each route: those with a program first, then what no route took, then all."""
+    routes = [(replay.route_counts[number], one) for number, one in enumerate(replay.routes, _NO_ROUTE + 1)]
+    for counts, route in sorted(routes, key=lambda one: not one[1].programs):
+        names = dict.fromkeys(program.name for program in route.programs)
+        if names or counts[:, 0].any():
+            yield from _verdict_rows(str(route.prefix), ", ".join(names) or "-", counts)
+    if replay.route_counts[_NO_ROUTE, :, 0].any():
+        yield from _verdict_rows("no route", "-", replay.route_counts[_NO_ROUTE])
+    yield from _verdict_rows("all", "", replay.route_counts.sum(axis=0))
 
 
-def _route_row(name: str, program: str, counts: dict[str, Any]) -> list[Any]:
-    return [name, program, counts["packets"], counts["bytes"], *(counts["verdicts"][name] for name in VERDICT_NAMES)]
-
-
-def _print_map(name: str, view: MapView) -> None:
-    """The entries, the largest first."""
-    entries = sorted(view.items(), key=lambda entry: _weight(entry[1]), reverse=True)
-    rows = [(view.key_text(key), view.value_text(value)) for key, value in entries[:_ROWS_SHOWN] if any(_weight(value))]
-    click.echo()
-    if not rows:
-        click.echo(f"{name}: {f'{len(entries)} entries, all 0' if entries else 'empty'}")
-        return
-    print_table(["key", "value"], rows, title=f"{name}: {len(entries)} entries")
-    if len(entries) > len(rows) == _ROWS_SHOWN:
-        click.echo(f"… {len(entries) - len(rows)} more; --json has them all")
-
-
-def _weight(value: Any) -> tuple[float, ...]:
-    """What the size of a value is judged by: its numbers, in order."""
-    return tuple(_numbers(value))
-
-
-def _numbers(value: Any) -> list[float]:
-    if isinstance(value, int | float):
-        return [value]
-    if isinstance(value, dict):
-        return [number for one in value.values() for number in _numbers(one)]
-    if isinstance(value, list):
-        return [number for one in value for number in _numbers(one)]
-    return []
-
-
-def _speed(replay: Replay) -> str:
-    seconds = replay.seconds
-    rate = f" ({replay.packets / seconds:,.0f} packets/s)" if seconds > 0 else ""
-    return f"{replay.packets:,} packets in {seconds:.3f} s{rate}"
+def _verdict_rows(route: str, program: str, counts: Any) -> Iterator[tuple[str, ...]]:
+    """`counts`: [verdict, packets or bytes]."""
+    seen = [(name, pair) for name, pair in zip(VERDICT_NAMES, counts, strict=True) if pair[0]]
+    for verdict, (packets, size) in seen or [("", (0, 0))]:
+        yield route, program, verdict, f"{packets:,}", f"{size:,}"
+        route = program = ""
 
 
 def watcher(host: EmbeddedHost, *, packets: bool, trace: bool) -> Watch | None:

@@ -2,25 +2,53 @@
 
 from __future__ import annotations
 
+import sys
+import textwrap
+from collections.abc import Callable
+from shutil import get_terminal_size
+from typing import Any
+
 import click
 
-from routebpf.cli.output import print_json, print_table
+from routebpf.cli.output import print_json
+from routebpf.errors import RejectedError
 
-# By table: the columns that people are shown; --json has all.
-_SHOWN = {
-    "context": ("name", "type", "offset", "read", "write", "doc"),
-    "helpers": ("id", "prototype", "program_types", "gpl_only", "since", "doc"),
-    "kfuncs": ("prototype", "since", "doc"),
-    "maps": ("number", "name", "since", "helpers", "doc"),
+_INDENT = " " * 7
+
+
+def _context(row: dict[str, Any]) -> tuple[str, str, str]:
+    ways = [f"{way} {_listed(row[way])}" for way in ("read", "write") if row[way]]
+    return row["offset"], f"{row['type']} {row['name']}", f"{' and '.join(ways)} bytes" if ways else "no access"
+
+
+def _helper(row: dict[str, Any]) -> tuple[str, str, str]:
+    licence = ", for GPL programs only" if row["gpl_only"] else ""
+    return row["id"], row["prototype"], f"{_listed(row['program_types'])} since {row['since']}{licence}"
+
+
+def _kfunc(row: dict[str, Any]) -> tuple[str, str, str]:
+    return "", row["prototype"], f"{_listed(row['program_types'])} since {row['since']}"
+
+
+def _map_type(row: dict[str, Any]) -> tuple[str, str, str]:
+    helpers = f", with {_listed(row['helpers'])}" if row["helpers"] else ""
+    return row["number"], f"BPF_MAP_TYPE_{row['name']}", f"since {row['since']}{helpers}"
+
+
+# How people are shown a row of each table: its number, its name, and what is to be known; then comes its `doc`.
+_SHOWN: dict[str, Callable[[dict[str, Any]], tuple[str, str, str]]] = {
+    "context": _context,
+    "helpers": _helper,
+    "kfuncs": _kfunc,
+    "maps": _map_type,
 }
-_TABLES = tuple(_SHOWN)
 
 
 @click.command(epilog="Example: routebpf spec helpers --find csum")
-@click.argument("tables", nargs=-1, type=click.Choice(_TABLES))
-@click.option("--find", metavar="TEXT", help="Only rows that hold this text.")
+@click.argument("tables", nargs=-1, type=click.Choice(list(_SHOWN)))
+@click.option("--find", metavar="TEXT", default="", help="Only rows that hold this text.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def command(tables: tuple[str, ...], find: str | None, as_json: bool) -> None:
+def command(tables: tuple[str, ...], find: str, as_json: bool) -> None:
     """Show what programs of the types LWT_IN, LWT_OUT and LWT_XMIT may use.
 
     TABLES: context, helpers, kfuncs, maps; all of them where none is named.
@@ -28,22 +56,27 @@ def command(tables: tuple[str, ...], find: str | None, as_json: bool) -> None:
     from routebpf.spec.tables import rows
 
     found = {
-        name: [row for row in rows(name) if find is None or find.lower() in str(list(row.values())).lower()]
-        for name in tables or _TABLES
+        name: [row for row in rows(name) if find.lower() in str(list(row.values())).lower()]
+        for name in tables or _SHOWN
     }
     if as_json:
         print_json(found)
-        return
-    for name, lines in found.items():
-        if lines:
-            columns = _SHOWN[name]
-            print_table(columns, ([_cell(row[column]) for column in columns] for row in lines), title=name)
-            click.echo()
+    elif not any(found.values()):
+        raise RejectedError(f"spec: no row of {_listed(found)} holds {find!r}")
+    else:
+        for name, lines in found.items():
+            if lines:
+                _print(name, lines)
 
 
-def _cell(value: object) -> str:
-    if isinstance(value, (list, tuple)):
-        return " ".join(str(one).removeprefix("LWT_").removeprefix("bpf_") for one in value) or "-"
-    if isinstance(value, bool):
-        return "yes" if value else "-"
-    return "" if value is None else str(value)
+def _print(table: str, rows: list[dict[str, Any]]) -> None:
+    click.secho(table, bold=True)
+    width = get_terminal_size().columns if sys.stdout and sys.stdout.isatty() else sys.maxsize
+    for row in rows:
+        number, name, note = _SHOWN[table](row)
+        click.echo(f"{number:>5}  {name}")
+        click.echo(textwrap.fill(f"{note}. {row['doc']}", width, initial_indent=_INDENT, subsequent_indent=_INDENT))
+
+
+def _listed(values: Any) -> str:
+    return ", ".join(map(str, values))

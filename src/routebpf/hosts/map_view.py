@@ -7,7 +7,7 @@ from typing import Any
 
 from routebpf.errors import MapError
 from routebpf.objects.btf import Btf
-from routebpf.objects.btf_text import value_text
+from routebpf.objects.btf_text import member_texts, value_text
 from routebpf.objects.btf_values import decode, encode
 from routebpf.runtime.errno_values import ENOENT
 from routebpf.runtime.maps import Map
@@ -71,6 +71,12 @@ class MapView(MutableMapping[Any, Any]):
         if self.raw.is_per_cpu:
             return " | ".join(self._text(self._value_type, one) for one in value)
         return self._text(self._value_type, value)
+
+    def value_members(self, value: Any) -> dict[str, str]:
+        """The members of a value as people read them, by name; none where it is not one struct."""
+        if self._btf is None or not isinstance(value, dict):
+            return {}
+        return member_texts(self._btf, self._value_type, value)
 
     def consume(self) -> Any:
         """What a ring buffer or perf event array holds, taken out."""

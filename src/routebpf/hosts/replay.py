@@ -22,6 +22,7 @@ from routebpf.runtime.cpu import CLOCK_MACHINE, CLOCK_SET
 from routebpf.runtime.device import FRAME_HEADER_BYTES, FRAME_IFINDEX, FRAME_LENGTH, FRAME_PACKET, FRAME_TIME
 
 if TYPE_CHECKING:
+    from routebpf.datapath.capture_reader import Capture
     from routebpf.datapath.fib import Route
     from routebpf.hosts.embedded import EmbeddedHost
 
@@ -128,19 +129,15 @@ def run_capture(
         worker.keep_frames(write is not None or keep_packets)
     run = _Run(host, workers, ingress, keep_frames=keep_packets, keep_columns=columns, watch=watch)
     started = clock.perf_counter()
-    damage: InputError | None = None
     with ExitStack() as stack:
+        batches = _batches(packets, stack, progress)  # what is no capture ends here, before anything is written
         if write is not None:
             from routebpf.datapath.capture_writer import CaptureWriter
 
             run.writer = stack.enter_context(CaptureWriter(write, interfaces=_interfaces(host)))
             run.writer.set_comments(_COMMENTS)
         run.pool = stack.enter_context(ThreadPoolExecutor(len(workers))) if len(workers) > 1 else None
-        try:
-            for rows in _batches(packets, stack, progress):
-                run.batch(rows)
-        except InputError as error:
-            damage = error
+        damage = run.all(batches)
     result = run.result()
     result.damage = damage
     result.seconds = clock.perf_counter() - started
@@ -154,12 +151,15 @@ def _batches(
     stack: ExitStack,
     progress: Callable[[int, int], None] | None,
 ) -> Iterator[np.ndarray[Any, Any]]:
+    """The rows of packets, a batch at a time; a capture is opened now."""
     if isinstance(packets, np.ndarray):
-        yield np.ascontiguousarray(packets)
-        return
+        return iter([np.ascontiguousarray(packets)])
     from routebpf.datapath.capture_reader import open_capture
 
-    capture = stack.enter_context(open_capture(packets))
+    return _captured(stack.enter_context(open_capture(packets)), progress)
+
+
+def _captured(capture: Capture, progress: Callable[[int, int], None] | None) -> Iterator[np.ndarray[Any, Any]]:
     for batch in capture.batches():
         yield batch.rows
         if progress is not None:
@@ -191,6 +191,17 @@ class _Run:
         self._packet_frames: list[list[Frame]] = []
         self._names = _device_names(host)
         self._flags = RUN_SET_CLOCK if host.clock == "capture" else 0
+
+    def all(self, batches: Iterator[np.ndarray[Any, Any]]) -> InputError | None:
+        """Run them all, up to where the capture is damaged: the error that says so."""
+        while True:
+            try:
+                rows = next(batches, None)
+            except InputError as damage:
+                return damage
+            if rows is None:
+                return None
+            self.batch(rows)
 
     def batch(self, rows: np.ndarray[Any, Any]) -> None:
         """Run a batch: each CPU takes a part of it, in order."""

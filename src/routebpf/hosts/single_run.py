@@ -53,6 +53,8 @@ def run_once(
     for name, value in context.items():
         if name not in offsets:
             raise InputError(f"struct __sk_buff has no field {name} that can be set; there are {', '.join(offsets)}")
+        if not -(1 << 31) <= value < 1 << 32:
+            raise InputError(f"the field {name} of struct __sk_buff has 32 bits: {value} does not fit")
         buffer.write32(offsets[name], value)
     before = {name: buffer.read32(offset) for name, offset in offsets.items()}
     cpu, _scratch = new_cpu(0)
@@ -74,8 +76,12 @@ def run_once(
 
 
 def _field_offsets() -> dict[str, int]:
-    """The numbers of the context that programs can read, by name: their offsets."""
-    return {field.name: field.offset for field in CONTEXT_FIELDS if field.read and not field.is_pointer}
+    """The numbers of the context that programs can read, by name: their offsets. The length is the packet's."""
+    return {
+        field.name: field.offset
+        for field in CONTEXT_FIELDS
+        if field.read and not field.is_pointer and field.name != "len"
+    }
 
 
 def _meaning(program_type: str, r0: int) -> str:

@@ -10,7 +10,7 @@ import socket
 from collections.abc import Mapping, Sequence
 
 from routebpf.objects.btf import Btf
-from routebpf.objects.btf_types import Array, Composite, Int
+from routebpf.objects.btf_types import Array, Composite, Datasec, Int, Var
 from routebpf.objects.btf_values import encode, typedef_names
 
 _IPV4 = "__be32"
@@ -25,16 +25,26 @@ def value_text(btf: Btf, type_id: int, value: object) -> str:
     inner_id, found = btf.strip(type_id)
     if isinstance(value, int) and not isinstance(value, bool):
         return _number_text(names, value)
-    if isinstance(found, Composite) and isinstance(value, Mapping):
+    if isinstance(found, Composite | Datasec) and isinstance(value, Mapping):
         if found.name == _IPV6_STRUCT:
             return _bytes_text(encode(btf, inner_id, value))
-        return ", ".join(f"{name} {_member_text(btf, found, name, one)}" for name, one in value.items())
+        members = member_texts(btf, type_id, value)
+        if len(members) == 1:
+            return next(iter(members.values()))
+        return ", ".join(f"{name} {text}" for name, text in members.items())
     if isinstance(found, Array) and isinstance(value, Sequence) and not isinstance(value, str | bytes):
         element = btf.strip(found.type_id)[1]
         if isinstance(element, Int) and element.size == 1:
             return _bytes_text(bytes(int(one) & 0xFF for one in value))
         return "[" + " ".join(value_text(btf, found.type_id, one) for one in value) + "]"
     return _bytes_text(value) if isinstance(value, bytes) else str(value)
+
+
+def member_texts(btf: Btf, type_id: int, value: Mapping[str, object]) -> dict[str, str]:
+    """The texts of a struct's members or of a section's variables; `value` as `btf_values.decode` gave it."""
+    found = btf.strip(type_id)[1]
+    assert isinstance(found, Composite | Datasec)
+    return {name: _member_text(btf, found, name, one) for name, one in value.items()}
 
 
 def _number_text(names: Sequence[str], value: int) -> str:
@@ -46,16 +56,28 @@ def _number_text(names: Sequence[str], value: int) -> str:
     return str(value)
 
 
-def _member_text(btf: Btf, found: Composite, name: str, value: object) -> str:
+def _member_text(btf: Btf, found: Composite | Datasec, name: str, value: object) -> str:
+    type_id = _member_type(btf, found, name)
+    if type_id is None:
+        return str(value)
+    text = value_text(btf, type_id, value)
+    return f"({text})" if isinstance(value, Mapping) and ", " in text else text
+
+
+def _member_type(btf: Btf, found: Composite | Datasec, name: str) -> int | None:
+    """The type of a member, or of one of an unnamed struct or union in it; of a section, that of a variable."""
+    if isinstance(found, Datasec):
+        variables = [btf.type(one.type_id) for one in found.variables]
+        return {one.name: one.type_id for one in variables if isinstance(one, Var)}.get(name)
     for member in found.members:
         if member.name == name:
-            text = value_text(btf, member.type_id, value)
-            return f"({text})" if isinstance(value, Mapping) and ", " in text else text
-        if not member.name:
-            inner = btf.strip(member.type_id)[1]
-            if isinstance(inner, Composite) and any(one.name == name for one in inner.members):
-                return _member_text(btf, inner, name, value)
-    return str(value)
+            return member.type_id
+        inner = btf.strip(member.type_id)[1]
+        if not member.name and isinstance(inner, Composite):
+            type_id = _member_type(btf, inner, name)
+            if type_id is not None:
+                return type_id
+    return None
 
 
 def _bytes_text(data: bytes) -> str:

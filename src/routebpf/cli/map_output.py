@@ -1,0 +1,62 @@
+"""What people are shown of a map: its largest entries, a column for each member of a struct."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from routebpf.cli.output import print_table
+
+if TYPE_CHECKING:
+    from routebpf.hosts.map_view import MapView
+
+_ROWS_SHOWN = 20
+_ARRAYS = frozenset({2, 6})  # ARRAY, PERCPU_ARRAY: every index is there, whether anything was put there or not
+_GLOBAL_DATA = frozenset({"data", "bss"})
+
+
+def print_map(name: str, view: MapView) -> None:
+    """The entries, the largest first; of an array, those that are not all zero; of global data, its variables."""
+    if view.raw.definition.kind in _GLOBAL_DATA:
+        members = [item for value in view.values() for item in view.value_members(value).items()]
+        if members:
+            click.echo(f"{name}:")
+            print_table(["variable", "value"], members)
+        return
+    entries = sorted(view.items(), key=lambda entry: _numbers(entry[1]), reverse=True)
+    click.echo(f"{name}: {len(entries):,} {'entry' if len(entries) == 1 else 'entries'}")
+    if view.raw.definition.type in _ARRAYS:
+        entries = [entry for entry in entries if any(_numbers(entry[1]))]
+        if not entries:
+            click.echo("all are 0")
+    if entries:
+        _print_entries(view, entries[:_ROWS_SHOWN])
+    if len(entries) > _ROWS_SHOWN:
+        click.echo(f"… {len(entries) - _ROWS_SHOWN:,} more; --json has them all")
+
+
+def _print_entries(view: MapView, entries: list[tuple[Any, Any]]) -> None:
+    keys = [view.key_text(key) for key, _ in entries]
+    members = [view.value_members(value) for _, value in entries]
+    if members[0]:
+        print_table(["key", *members[0]], [(key, *one.values()) for key, one in zip(keys, members, strict=True)])
+    else:
+        texts = [view.value_text(value) for _, value in entries]
+        print_table(["key", "value"], list(zip(keys, texts, strict=True)))
+
+
+def _numbers(value: Any) -> tuple[float, ...]:
+    """What the size of a value is judged by: its numbers, in order. Text is more than nothing."""
+    match value:
+        case int() | float():
+            return (value,)
+        case str():
+            return (1,)
+        case bytes():
+            return (int.from_bytes(value, "little"),)
+        case dict():
+            return tuple(number for one in value.values() for number in _numbers(one))
+        case list():
+            return tuple(number for one in value for number in _numbers(one))
+    return ()
