@@ -129,9 +129,9 @@ def _one_route_host(
     settings: dict[str, Any],
 ) -> tuple[EmbeddedHost, str | None]:
     """The host, and the device that packets come in by if they are not sent: those are all that meet LWT_IN."""
-    from routebpf.hosts.load import load
+    from routebpf.hosts.load import load_unchecked
     from routebpf.hosts.one_route import DEVICE, one_route_host
 
-    loaded = load(prog.path, program_type=program_type, engine=engine, cpus=settings["cpus"])
+    loaded = load_unchecked(prog.path, program_type=program_type, engine=engine, cpus=settings["cpus"])
     program = loaded.program(prog.selector)
     return one_route_host(program, prefixes, **settings), DEVICE if program.program_type == "LWT_IN" else None

@@ -13,7 +13,7 @@ from routebpf.errors import InputError
 from routebpf.hosts import topology_values as lines
 from routebpf.hosts.embedded import EmbeddedHost
 from routebpf.hosts.embedded_routes import hops_of
-from routebpf.hosts.load import Engine, LoadedObject, LoadedProgram, load
+from routebpf.hosts.load import Engine, LoadedObject, LoadedProgram, load_unchecked
 from routebpf.runtime.device import DEVICE_NOARP
 
 _PROGRAM_TYPES = {"in": "LWT_IN", "out": "LWT_OUT", "xmit": "LWT_XMIT"}
@@ -64,7 +64,7 @@ class _Topology:
             raise InputError(f"the program {one.pinned} is pinned in a kernel; the embedded host takes obj FILE")
         key = (one.object, hook)
         if key not in self.objects:
-            self.objects[key] = load(
+            self.objects[key] = load_unchecked(
                 one.object, program_type=_PROGRAM_TYPES[hook], engine=self.engine, cpus=self.host.cpus
             )
         return self.objects[key].program(one.program or one.section)

@@ -29,10 +29,9 @@ class LoadedProgram:
     Its address (`entry`) and its maps are valid as long as this lives.
     """
 
-    def __init__(self, owner: LoadedObject, program: Program, facts: Facts | None) -> None:
+    def __init__(self, owner: LoadedObject, program: Program) -> None:
         self.object = owner
         self.program = program
-        self.facts = facts
 
     @property
     def name(self) -> str:
@@ -51,6 +50,19 @@ class LoadedProgram:
     def cpus(self) -> int:
         """How many CPUs its maps have."""
         return self.object.cpus
+
+    def check(self) -> None:
+        """Raise RejectedError if it may not run."""
+        _ = self.facts
+
+    @cached_property
+    def facts(self) -> Facts | None:
+        """What the structural check that gates the JIT found out; None for the interpreter, which checks what a program
+        does when it does it. Raises RejectedError for a program that may not run."""
+        if self.object.engine == "interpreter":
+            return None
+        definitions = [self.object.object.maps[name] for name in self.program.maps]
+        return check_structure(self.program, definitions, license=self.object.object.license)
 
     @cached_property
     def compiled(self) -> Compiled:
@@ -100,7 +112,7 @@ class LoadedObject:
             name: create_map(definition, cpus=cpus, btf=source.btf) for name, definition in source.maps.items()
         }
         self.programs: dict[str, LoadedProgram] = {
-            name: LoadedProgram(self, program, self._check(program)) for name, program in source.programs.items()
+            name: LoadedProgram(self, program) for name, program in source.programs.items()
         }
         self._filled: set[str] = set()
         for name, definition in source.maps.items():
@@ -115,8 +127,13 @@ class LoadedObject:
         return {name: MapView(one, self.object.btf) for name, one in self.raw_maps.items()}
 
     def program(self, selector: str | None = None) -> LoadedProgram:
-        """The program that a function or section name chooses; None: the only one. InputError lists them."""
-        return self.programs[self.object.program(selector).name]
+        """The program that a function or section name chooses; None: the only one. InputError lists them.
+
+        Raises RejectedError if it may not run.
+        """
+        chosen = self.programs[self.object.program(selector).name]
+        chosen.check()
+        return chosen
 
     def fill_program_arrays(self, program: Program) -> None:
         """Put the programs that the object names into the program arrays that a program uses, compiled."""
@@ -127,13 +144,6 @@ class LoadedObject:
             self._filled.add(name)
             for index, held in definition.initial_slots.items():
                 self.raw_maps[name].set_slot(index, self.programs[held].entry)
-
-    def _check(self, program: Program) -> Facts | None:
-        """The structural check gates the JIT; the interpreter checks what a program does when it does it."""
-        if self.engine == "interpreter":
-            return None
-        definitions = [self.object.maps[name] for name in program.maps]
-        return check_structure(program, definitions, license=self.object.license)
 
     def _fill_maps(self, name: str, definition: MapDefinition) -> None:
         for index, held in definition.initial_slots.items():
@@ -157,6 +167,22 @@ def load(
     which checks every access. `cpus`: of the host that will run it. `options`: of `objects.source.load_program_file`.
     Raises InputError for a file that is wrong, RejectedError for a program that may not run.
     """
+    loaded = load_unchecked(source, program_type=program_type, engine=engine, cpus=cpus, **options)
+    for program in loaded.programs.values():
+        program.check()
+    return loaded
+
+
+def load_unchecked(
+    source: str | os.PathLike[str] | bytes,
+    *,
+    program_type: str | None = None,
+    engine: Engine = "jit",
+    cpus: int = 1,
+    **options: Any,
+) -> LoadedObject:
+    """The same, but a program is checked when it is asked for (`program`) or compiled: one that may not run does not
+    stand in the way of the others in its file."""
     if engine not in ("jit", "interpreter"):
         raise InputError(f"the engine is jit or interpreter, not {engine}")
     if isinstance(source, bytes):

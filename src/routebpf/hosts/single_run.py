@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from routebpf.errors import InputError
-from routebpf.hosts.load import Engine, load
+from routebpf.hosts.load import Engine, load_unchecked
 from routebpf.hosts.report import maps_of
 from routebpf.runtime.cpu import CPU_CLONE, CPU_FAULT, CPU_SKB, CPU_TRACE, new_cpu
 from routebpf.runtime.packet import PacketBuffer
@@ -46,7 +46,7 @@ def run_once(
     The context may hold what BPF_PROG_TEST_RUN takes as ctx_in, and more: every 32-bit field a program can read. Raises
     InputError for a field that is none, RuntimeFault for what the interpreter stops.
     """
-    loaded = load(path, program_type=program_type, engine=engine)
+    loaded = load_unchecked(path, program_type=program_type, engine=engine)
     program = loaded.program(selector)
     buffer = PacketBuffer(packet)
     offsets = _field_offsets()
