@@ -122,15 +122,15 @@ def run_capture(
     watch: Watch | None,
 ) -> Replay:
     """Run every packet of a capture; see `EmbeddedHost.replay`."""
-    workers = host.ready()
-    for worker in workers:
-        worker.clear_counts()
-        _set_clock(host, worker)
-        worker.keep_frames(write is not None or keep_packets)
-    run = _Run(host, workers, ingress, keep_frames=keep_packets, keep_columns=columns, watch=watch)
-    started = clock.perf_counter()
     with ExitStack() as stack:
-        batches = _batches(packets, stack, progress)  # what is no capture ends here, before anything is written
+        batches = _batches(packets, stack, progress)  # what is no capture ends here, before anything is made or written
+        workers = host.ready()
+        for worker in workers:
+            worker.clear_counts()
+            _set_clock(host, worker)
+            worker.keep_frames(write is not None or keep_packets)
+        run = _Run(host, workers, ingress, keep_frames=keep_packets, keep_columns=columns, watch=watch)
+        started = clock.perf_counter()
         if write is not None:
             from routebpf.datapath.capture_writer import CaptureWriter
 
