@@ -1,0 +1,196 @@
+"""Network namespaces of ours: made, entered by a thread, removed, and swept up after a process that died.
+
+One that we make is called rbpf-PID-START-N: the process that made it, when that started (clock ticks since boot), and a
+number. So the name alone says whether its maker still lives. They stand in /run/netns, where `ip netns` sees them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import errno
+import os
+import re
+import socket
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+from routebpf.errors import InputError, MissingError
+from routebpf.kernel.netlink import RouteSocket
+
+FOLDER = Path("/run/netns")
+
+_CLONE_NEWNET = 0x40000000
+_MS_BIND, _MNT_DETACH = 0x1000, 2
+_OURS = re.compile(r"rbpf-(\d+)-(\d+)-\d+")
+_START_TIME_FIELD = 21 - 2  # in /proc/PID/stat, behind the command's name
+
+_libc = ctypes.CDLL(None, use_errno=True)
+_lock = threading.Lock()
+_next_number = 0
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True, slots=True)
+class Namespace:
+    """A network namespace that has a name."""
+
+    name: str
+
+    @property
+    def path(self) -> Path:
+        return FOLDER / self.name
+
+
+def create_namespace() -> Namespace:
+    """Make a namespace of ours. What dead processes left is removed first.
+
+    Raises MissingError without CAP_SYS_ADMIN, or if the kernel has no network namespaces.
+    """
+    global _next_number
+    remove_left_behind()
+    with _lock:
+        number, _next_number = _next_number, _next_number + 1
+    namespace = Namespace(f"rbpf-{os.getpid()}-{_start_time(os.getpid())}-{number}")
+
+    def make() -> None:
+        _call("unshare", _libc.unshare(_CLONE_NEWNET))
+        source = f"/proc/self/task/{threading.get_native_id()}/ns/net"
+        _call("mount", _libc.mount(source.encode(), bytes(namespace.path), None, _MS_BIND, None))
+
+    try:
+        FOLDER.mkdir(parents=True, exist_ok=True)
+        namespace.path.touch(mode=0o444, exist_ok=False)
+        _in_thread(make)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            namespace.path.unlink()
+        raise _missing("making a network namespace", error) from None
+    return namespace
+
+
+def existing_namespace(name: str) -> Namespace:
+    """The namespace of that name, as `ip netns` lists it. Raises InputError if there is none."""
+    namespace = Namespace(name)
+    if "/" in name or not namespace.path.exists():
+        there = ", ".join(sorted(one.name for one in FOLDER.iterdir())) if FOLDER.is_dir() else ""
+        raise InputError(f"there is no network namespace {name}; there are {there or 'none'} (ip netns add {name})")
+    return namespace
+
+
+def remove_namespace(namespace: Namespace) -> None:
+    """Take a namespace's name away; it is gone with its last socket. One that is not there is no error."""
+    _libc.umount2(bytes(namespace.path), _MNT_DETACH)
+    with contextlib.suppress(FileNotFoundError):
+        namespace.path.unlink()
+
+
+def left_behind() -> list[Namespace]:
+    """The namespaces of ours whose processes are dead."""
+    try:
+        names = sorted(one.name for one in FOLDER.iterdir())
+    except OSError:
+        return []
+    matches = [match for name in names if (match := _OURS.fullmatch(name))]
+    return [Namespace(one[0]) for one in matches if _start_time(int(one[1])) != int(one[2])]
+
+
+def remove_left_behind() -> list[Namespace]:
+    """Remove what dead processes left: what was removed."""
+    found = left_behind()
+    for one in found:
+        with contextlib.suppress(OSError):
+            remove_namespace(one)
+    return found
+
+
+def run_inside(namespace: Namespace | None, action: Callable[[], _T]) -> _T:
+    """Call `action` in a namespace (None: this one), in a thread of its own: no other thread ever leaves its
+    namespace. Sockets that it makes stay inside. Raises what it raises, MissingError without CAP_SYS_ADMIN."""
+    if namespace is None:
+        return action()
+    try:
+        fd = os.open(namespace.path, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError as error:
+        raise InputError(f"entering the network namespace {namespace.name}: {error.strerror}") from None
+
+    def enter() -> _T:
+        try:
+            _call("setns", _libc.setns(fd, _CLONE_NEWNET))
+        except OSError as error:
+            raise _missing(f"entering the network namespace {namespace.name}", error) from None
+        return action()
+
+    try:
+        return _in_thread(enter)
+    finally:
+        os.close(fd)
+
+
+def open_socket(namespace: Namespace | None, family: int, kind: int, protocol: int = 0) -> socket.socket:
+    """A socket inside a namespace."""
+    try:
+        return run_inside(namespace, lambda: socket.socket(family, kind | socket.SOCK_CLOEXEC, protocol))
+    except PermissionError as error:
+        raise _missing("opening a raw socket", error, "CAP_NET_RAW") from None
+
+
+def open_route_socket(namespace: Namespace | None = None) -> RouteSocket:
+    """A netlink socket to the routing of a namespace."""
+    return RouteSocket(open_socket(namespace, socket.AF_NETLINK, socket.SOCK_RAW, 0))
+
+
+def write_sysctl(namespace: Namespace | None, name: str, value: str | int) -> bool:
+    """Set net.NAME, as "ipv4/ip_forward": whether the kernel has it. Raises MissingError if it cannot be set."""
+    path = Path("/proc/sys/net", name)
+    try:
+        run_inside(namespace, lambda: path.write_text(str(value)))
+    except FileNotFoundError:
+        return False
+    except OSError as error:
+        raise _missing(f"setting {path} to {value}", error) from None
+    return True
+
+
+def _in_thread(action: Callable[[], _T]) -> _T:
+    results: list[_T] = []
+    errors: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            results.append(action())
+        except BaseException as error:
+            errors.append(error)
+
+    thread = threading.Thread(target=run, name="rbpf-netns")
+    thread.start()
+    thread.join()
+    if errors:
+        raise errors[0]
+    return results[0]
+
+
+def _call(name: str, result: int) -> None:
+    if result < 0:
+        number = ctypes.get_errno()
+        raise OSError(number, f"{name}: {os.strerror(number)}")
+
+
+def _missing(doing: str, error: OSError, capability: str = "CAP_SYS_ADMIN") -> MissingError:
+    if error.errno in (errno.EPERM, errno.EACCES):
+        return MissingError(f"{doing}: {error.strerror}; this needs {capability}: run it as root")
+    if error.errno in (errno.EINVAL, errno.ENOSYS):
+        return MissingError(f"{doing}: {error.strerror}; the running kernel has no network namespaces (CONFIG_NET_NS)")
+    return MissingError(f"{doing}: {error.strerror}")
+
+
+def _start_time(pid: int) -> int | None:
+    """When a process started, in clock ticks since boot; None if there is none. A zombie counts as dead."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()
+    except OSError:
+        return None
+    return None if fields[0] in (b"Z", b"X") else int(fields[_START_TIME_FIELD])

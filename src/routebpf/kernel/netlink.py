@@ -1,0 +1,217 @@
+"""Netlink to the kernel's routing: requests, answers, dumps and refusals over one NETLINK_ROUTE socket.
+
+Attributes travel as raw (type, bytes) pairs, so that what this version does not know of is neither lost nor changed.
+kernel: net/netlink/af_netlink.c, net/core/rtnetlink.c; RFC 3549.
+"""
+
+from __future__ import annotations
+
+import errno as _errno
+import os
+import socket
+import struct
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Self
+
+from routebpf.errors import Error, InputError, MissingError
+
+Attributes = tuple[tuple[int, bytes], ...]
+
+NLM_F_REQUEST, NLM_F_ACK, NLM_F_DUMP = 0x1, 0x4, 0x300
+NLM_F_REPLACE, NLM_F_EXCL, NLM_F_CREATE, NLM_F_APPEND = 0x100, 0x200, 0x400, 0x800
+NLA_F_NESTED = 0x8000
+
+_NETLINK_ROUTE = 0
+_SOL_NETLINK = 270
+_NETLINK_CAP_ACK, _NETLINK_EXT_ACK, _NETLINK_GET_STRICT_CHK = 10, 11, 12
+_NLMSG_ERROR, _NLMSG_DONE = 2, 3
+_NLM_F_ACK_TLVS = 0x200
+_NLMSGERR_ATTR_MSG = 1
+_NLA_TYPE_MASK = 0x3FFF
+_HEADER = struct.Struct("=IHHII")
+_ATTRIBUTE = struct.Struct("=HH")
+_DONE_BYTES = 4  # an errno
+_ERROR_BYTES = _DONE_BYTES + _HEADER.size  # and the header of the request, whose body NETLINK_CAP_ACK leaves out
+_RECEIVE_BYTES = 1 << 17
+_ROOM_BYTES = 4 << 20  # the socket's own buffer: answers to a whole batch
+_BATCH_BYTES = 1 << 16  # of requests sent at once, which is less than what a socket may send
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """A message: its type (RTM_*), its fixed header and the attributes behind that, undecoded."""
+
+    type: int
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """The kernel's no: errno (positive), and what it says of it, if anything."""
+
+    errno: int
+    text: str = ""
+
+    def error(self, doing: str) -> Error:
+        """The error to raise. `doing`: what was asked for, as "adding route 10.0.0.0/8"."""
+        name = f"{os.strerror(self.errno)} ({_errno.errorcode.get(self.errno, self.errno)})"
+        said = f"{doing}: {self.text.rstrip('.')}: {name}" if self.text else f"{doing}: {name}"
+        if self.errno == _errno.EPERM:
+            return NetlinkMissingError(f"{said}; this needs CAP_NET_ADMIN: run it as root", self.errno)
+        if self.errno == _errno.EOPNOTSUPP:
+            return NetlinkMissingError(f"{said}; the running kernel was built without it", self.errno)
+        return NetlinkError(said, self.errno)
+
+
+class NetlinkError(InputError):
+    """The kernel refused a request. `errno` is positive."""
+
+    def __init__(self, message: str, errno: int) -> None:
+        super().__init__(message)
+        self.errno = errno
+
+
+class NetlinkMissingError(MissingError):
+    """The kernel refused a request because it, or the process, lacks something. `errno` is positive."""
+
+    def __init__(self, message: str, errno: int) -> None:
+        super().__init__(message)
+        self.errno = errno
+
+
+# Attributes
+
+
+def attribute(kind: int, value: bytes) -> bytes:
+    """One attribute, padded."""
+    size = _ATTRIBUTE.size + len(value)
+    return _ATTRIBUTE.pack(size, kind) + value + bytes(-size % 4)
+
+
+def attributes(pairs: Iterable[tuple[int, bytes]]) -> bytes:
+    """Attributes in order."""
+    return b"".join(attribute(kind, value) for kind, value in pairs)
+
+
+def read_attributes(data: bytes) -> Iterator[tuple[int, bytes]]:
+    """The attributes in `data`, without their flags (NLA_F_NESTED). What is cut short ends them."""
+    at = 0
+    while at + _ATTRIBUTE.size <= len(data):
+        size, kind = _ATTRIBUTE.unpack_from(data, at)
+        if size < _ATTRIBUTE.size or at + size > len(data):
+            return
+        yield kind & _NLA_TYPE_MASK, data[at + _ATTRIBUTE.size : at + size]
+        at += size + -size % 4
+
+
+# The socket
+
+
+class RouteSocket:
+    """A NETLINK_ROUTE socket, a context manager. `sock`: one that is open already (see `namespaces.open_socket`);
+    None opens it in the network namespace of this thread."""
+
+    def __init__(self, sock: socket.socket | None = None) -> None:
+        self._socket = sock or socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, _NETLINK_ROUTE)
+        self._sequence = 0
+        for option in (_NETLINK_CAP_ACK, _NETLINK_EXT_ACK, _NETLINK_GET_STRICT_CHK):
+            self._socket.setsockopt(_SOL_NETLINK, option, 1)
+        for option in (socket.SO_RCVBUF, socket.SO_SNDBUF):
+            self._socket.setsockopt(socket.SOL_SOCKET, option, _ROOM_BYTES)
+        self._socket.bind((0, 0))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: BaseException | TracebackType | None) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self._socket.close()
+
+    def request(self, kind: int, body: bytes, doing: str, *, flags: int = 0) -> list[Message]:
+        """Ask for one thing: the messages that answer it, if any. Raises the refusal's error (see `Refusal.error`)."""
+        answers, refusal = self.ask(kind, body, flags=flags)
+        if refusal is not None:
+            raise refusal.error(doing)
+        return answers
+
+    def ask(self, kind: int, body: bytes, *, flags: int = 0) -> tuple[list[Message], Refusal | None]:
+        """As `request`, with the refusal as a value."""
+        self._sequence += 1
+        self._socket.send(self._message(kind, body, flags | NLM_F_REQUEST | NLM_F_ACK, self._sequence))
+        return self._answer(self._sequence)
+
+    def batch(self, requests: Sequence[tuple[int, bytes]], *, flags: int = 0) -> list[Refusal | None]:
+        """Ask for many things at once, (type, body) each: the refusal of each, None where there is none."""
+        refusals: list[Refusal | None] = []
+        chunk = bytearray()
+        first = self._sequence + 1
+        for kind, body in requests:
+            self._sequence += 1
+            chunk += self._message(kind, body, flags | NLM_F_REQUEST | NLM_F_ACK, self._sequence)
+            if len(chunk) >= _BATCH_BYTES:
+                refusals += self._send_batch(chunk, first)
+                chunk, first = bytearray(), self._sequence + 1
+        return refusals + self._send_batch(chunk, first)
+
+    def dump(self, kind: int, body: bytes, doing: str) -> Iterator[Message]:
+        """All objects of a kind. A dump that changes disturbed is not made anew: its parts are each right."""
+        self._sequence += 1
+        sequence = self._sequence
+        self._socket.send(self._message(kind, body, NLM_F_REQUEST | NLM_F_DUMP, sequence))
+        answers, refusal = self._answer(sequence)
+        if refusal is not None:
+            raise refusal.error(doing)
+        yield from answers
+
+    def _message(self, kind: int, body: bytes, flags: int, sequence: int) -> bytes:
+        return _HEADER.pack(_HEADER.size + len(body), kind, flags, sequence, 0) + body + bytes(-len(body) % 4)
+
+    def _send_batch(self, chunk: bytearray, first: int) -> list[Refusal | None]:
+        if not chunk:
+            return []
+        self._socket.send(chunk)
+        found: dict[int, Refusal | None] = {}
+        while len(found) < self._sequence - first + 1:
+            for kind, flags, sequence, body in self._receive():
+                if kind == _NLMSG_ERROR and sequence >= first:
+                    found[sequence] = _refusal(flags, body, _ERROR_BYTES)
+        return [found[number] for number in range(first, self._sequence + 1)]
+
+    def _answer(self, wanted: int) -> tuple[list[Message], Refusal | None]:
+        """The messages up to the acknowledgement, or to the end of a dump."""
+        answers: list[Message] = []
+        while True:
+            for kind, flags, sequence, body in self._receive():
+                if sequence != wanted:
+                    continue
+                if kind == _NLMSG_ERROR:
+                    return answers, _refusal(flags, body, _ERROR_BYTES)
+                if kind == _NLMSG_DONE:
+                    return answers, _refusal(flags, body, _DONE_BYTES)
+                answers.append(Message(kind, body))
+
+    def _receive(self) -> Iterator[tuple[int, int, int, bytes]]:
+        data = self._socket.recv(_RECEIVE_BYTES)
+        at = 0
+        while at + _HEADER.size <= len(data):
+            size, kind, flags, sequence, _ = _HEADER.unpack_from(data, at)
+            if size < _HEADER.size:
+                return
+            yield kind, flags, sequence, data[at + _HEADER.size : at + size]
+            at += size + -size % 4
+
+
+def _refusal(flags: int, body: bytes, tlvs: int) -> Refusal | None:
+    """What an acknowledgement says. `tlvs`: where attributes start in it, if it has some."""
+    (number,) = struct.unpack_from("=i", body) if len(body) >= 4 else (0,)
+    if number >= 0:
+        return None
+    text = ""
+    if flags & _NLM_F_ACK_TLVS:
+        said = dict(read_attributes(body[tlvs:])).get(_NLMSGERR_ATTR_MSG, b"")
+        text = said.rstrip(b"\0").decode(errors="replace")
+    return Refusal(-number, text)
