@@ -19,7 +19,7 @@ SAMPLE = struct.Struct("<Q16sII64s")  # struct sample
 def main(capture: str) -> None:
     account = routebpf.load(Path(__file__).parent / "account.bpf.c")
     host = routebpf.EmbeddedHost()
-    host.add_device("veth0", address=["10.0.0.1/8", "fd00::1/16"])
+    host.add_device("veth0")
     host.add_route("0.0.0.0/0", dev="veth0", xmit=account.programs["account"])
     host.add_route("::/0", dev="veth0", xmit=account.programs["account"])
     replay = host.replay(capture)

@@ -79,6 +79,11 @@ def create_map(definition: MapDefinition, *, cpus: int = 1, btf: Btf | None = No
     return made
 
 
+def has_map_type(number: int) -> bool:
+    """Whether this host has maps of the type with the kernel's number."""
+    return number in _CLASSES
+
+
 def _type_name(number: int) -> str:
     known = map_type_by_number(number)
     if known is None:

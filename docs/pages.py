@@ -1,0 +1,117 @@
+"""The pages of the documentation as data: their code blocks, what of an output varies, and the tables made from code.
+
+| block | what it is |
+|---|---|
+| `console` | lines `$ command`, each with the output below it |
+| `sh` | commands; those of routebpf are run |
+| `python` | run in the order of the page; a `text` block right after one is what it prints |
+| `c`, `topology` | with a first comment that is a file's name: that file, for the commands of the page |
+
+`<!-- clang N -->` above a block: its output depends on the compiler, and is what clang N gives.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+PAGES = (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
+
+_FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+_CLANG = re.compile(r"<!-- clang (\d+) -->\n\Z")
+_FILE_NAME = re.compile(r"(?://|#) ([\w.-]+\.(?:c|topology))\n")
+_TABLE = re.compile(r"^<!-- table (\w+) -->\n(.*?)^<!-- end of table -->$", re.MULTILINE | re.DOTALL)
+# What is another number on every run: times, rates, addresses in this process.
+_VARYING = (
+    (re.compile(r"in [\d.]+ s \([\d,]+ packets/s\)"), "in … s (… packets/s)"),
+    (re.compile(r'"seconds": [\d.e-]+'), '"seconds": …'),
+    (re.compile(r"\b0x[0-9a-f]{9,16}\b"), "0x…"),
+)
+_BENCH_NUMBER = re.compile(r"[\d,]+\.\d+$|[\d,]+\.\d+(?= )", re.MULTILINE)
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """A code block: `start` to `end` is its text in the page; `line` that of its fence, from 1. `clang`: the compiler
+    whose output it shows, None where any compiler's is the same. `follows`: it stands right after another block."""
+
+    language: str
+    text: str
+    start: int
+    end: int
+    line: int
+    clang: int | None
+    follows: bool
+
+    @property
+    def file_name(self) -> str | None:
+        """The file that the block is, by its first line."""
+        found = _FILE_NAME.match(self.text)
+        return found[1] if found else None
+
+
+@dataclass(slots=True)
+class Command:
+    """A command of a block. The output that the page shows for it is at `start` to `end` of the page; `line`: of the
+    command, from 1."""
+
+    text: str
+    line: int
+    start: int
+    end: int
+
+
+def blocks_of(page: str) -> Iterator[Block]:
+    """The code blocks of a page, in order."""
+    last_end = 0
+    for found in _FENCE.finditer(page):
+        before = page[: found.start()]
+        clang = _CLANG.search(before)
+        yield Block(
+            language=found[1],
+            text=found[2],
+            start=found.start(2),
+            end=found.end(2),
+            line=before.count("\n") + 1,
+            clang=int(clang[1]) if clang else None,
+            follows=last_end > 0 and not page[last_end : found.start()].strip(),
+        )
+        last_end = found.end()
+
+
+def commands_of(block: Block) -> list[Command]:
+    """The commands of a `console` or `sh` block. A backslash at a line's end continues it."""
+    commands: list[Command] = []
+    at = block.start
+    is_continued = False
+    for number, line in enumerate(block.text.splitlines(keepends=True), start=block.line + 1):
+        at += len(line)
+        if is_continued:
+            commands[-1].text += "\n" + line.rstrip("\n")
+            commands[-1].start = at
+        elif block.language == "sh" or line.startswith("$ "):
+            commands.append(Command(line.removeprefix("$ ").rstrip("\n"), number, at, at))
+        elif not commands:
+            raise ValueError(f"line {number}: a console block starts with $ and a command, not with {line!r}")
+        commands[-1].end = at
+        is_continued = commands[-1].start == at and line.endswith("\\\n")
+    return commands
+
+
+def masked(output: str, command: str = "") -> str:
+    """An output without what differs from run to run."""
+    text = "".join(f"{line.rstrip()}\n" for line in output.strip("\n").splitlines())
+    for pattern, instead in _VARYING:
+        text = pattern.sub(instead, text)
+    if command.startswith("routebpf bench"):
+        text = re.sub(r" +", " ", _BENCH_NUMBER.sub("…", text))
+    return text
+
+
+def tables_of(page: str) -> Iterator[tuple[str, str, int, int]]:
+    """The generated tables of a page: name, text, and where the text starts and ends."""
+    for found in _TABLE.finditer(page):
+        yield found[1], found[2], found.start(2), found.end(2)

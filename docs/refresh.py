@@ -1,0 +1,196 @@
+"""Runs the documentation: every command and snippet of every page, and writes what came out into the page.
+
+    python docs/refresh.py [--times] [PAGE…]
+
+An output that differs from the page's only in times, rates and addresses is left as it is, unless `--times` is given.
+Tables made from the code are written anew. A test runs the same and compares.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+from pages import PAGES, ROOT, Block, blocks_of, commands_of, masked, tables_of
+from tables import table
+
+_COPIED = ("examples", "captures", "Makefile")
+_RUN = ("routebpf", "python3", "make")
+_TIMEOUT_SECONDS = 120
+_LIGHT_BENCH = " --packets 100000 --rounds 1"
+# Runs the snippets of a page in one namespace: [[first line, code], …] in, [output, …] out.
+_SNIPPETS = """
+import contextlib, io, json, sys
+scope, outputs = {"__name__": "__main__"}, []
+for line, code in json.load(sys.stdin):
+    with contextlib.redirect_stdout(io.StringIO()) as output:
+        exec(compile("\\n" * line + code, sys.argv[1], "exec"), scope)
+    outputs.append(output.getvalue())
+json.dump(outputs, sys.stdout)
+"""
+
+
+class PageError(Exception):
+    """A command or snippet of a page does not work."""
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """What a command, snippet or table of a page gave, beside what the page shows at `start` to `end`. `command` is
+    empty but for a command; `line` in the page, from 1."""
+
+    line: int
+    start: int
+    end: int
+    shown: str
+    real: str
+    command: str = ""
+
+    @property
+    def is_same(self) -> bool:
+        """Whether they differ in nothing but what differs on every run."""
+        return masked(self.shown, self.command) == masked(self.real, self.command)
+
+
+def run_page(page: Path, *, light: bool = False) -> list[Output]:
+    """Run a page: its outputs. `light`: no benchmark runs for long. Raises PageError for what does not work."""
+    text = page.read_text()
+    blocks = list(blocks_of(text))
+    outputs = [
+        Output(text[:start].count("\n"), start, end, shown, table(name)) for name, shown, start, end in tables_of(text)
+    ]
+    with _workspace() as folder:
+        for block in blocks:
+            if block.file_name:
+                Path(folder, block.file_name).write_text(block.text)
+        for block in blocks:
+            if block.language in ("console", "sh"):
+                outputs += _run_commands(page, text, block, folder, light=light)
+        outputs += _run_snippets(page, blocks, folder)
+    return outputs
+
+
+def _run_commands(page: Path, text: str, block: Block, folder: Path, *, light: bool) -> Iterator[Output]:
+    for command in commands_of(block):
+        first = command.text.partition(" ")[0]
+        if block.language == "sh" and first != "routebpf":
+            continue
+        if first not in _RUN:
+            raise PageError(f"{page.name}:{command.line}: a console block is run, and {first} is not; make it sh")
+        status, output = _run(command.text, folder, light=light)
+        if "Traceback" in output or (block.language == "sh" and status):
+            raise PageError(f"{page.name}:{command.line}: {command.text}: exit {status}\n{output}")
+        if block.language == "console" and block.clang in (None, clang_version()):
+            shown = text[command.start : command.end]
+            yield Output(command.line, command.start, command.end, shown, output, command.text)
+
+
+def _run(command: str, folder: Path, *, light: bool) -> tuple[int, str]:
+    """Exit status, and output and errors in one."""
+    if command.startswith("make "):
+        # The virtual environment is the one that runs this, and no concern of the page.
+        command = command.replace("make ", "make --no-print-directory -o .venv/.native ", 1)
+    if light and command.startswith("routebpf bench"):
+        command += _LIGHT_BENCH
+    done = subprocess.run(
+        ["/bin/sh", "-c", command],
+        cwd=folder,
+        env=_environment(),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        timeout=_TIMEOUT_SECONDS,
+        text=True,
+    )
+    return done.returncode, done.stdout.replace(f"{folder}/", "…/")
+
+
+def _run_snippets(page: Path, blocks: list[Block], folder: Path) -> Iterator[Output]:
+    snippets = [
+        (block, after) for block, after in zip(blocks, [*blocks[1:], None], strict=False) if block.language == "python"
+    ]
+    if not snippets:
+        return
+    done = subprocess.run(
+        [sys.executable, "-c", _SNIPPETS, page.name],
+        cwd=folder,
+        env=_environment(),
+        input=json.dumps([[block.line, block.text] for block, _ in snippets]),
+        capture_output=True,
+        timeout=_TIMEOUT_SECONDS,
+        text=True,
+    )
+    if done.returncode:
+        raise PageError(f"{page.name}: a snippet does not run\n{done.stderr}")
+    for (block, after), printed in zip(snippets, json.loads(done.stdout), strict=True):
+        if after is not None and after.language == "text" and after.follows:
+            yield Output(after.line, after.start, after.end, after.text, printed)
+        elif printed:
+            raise PageError(f"{page.name}:{block.line}: the snippet prints, and no text block shows it:\n{printed}")
+
+
+@contextmanager
+def _workspace() -> Iterator[Path]:
+    """A copy of what commands read, to write into."""
+    with tempfile.TemporaryDirectory(prefix="routebpf-docs-") as name:
+        folder = Path(name)
+        for one in _COPIED:
+            source = ROOT / one
+            if source.is_dir():
+                shutil.copytree(source, folder / one, ignore=shutil.ignore_patterns("__pycache__"))
+            else:
+                shutil.copy2(source, folder / one)
+        (folder / ".venv").symlink_to(sys.prefix)
+        (folder / "build").mkdir()
+        yield folder
+
+
+def _environment() -> dict[str, str]:
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("MAKE") and name != "MFLAGS"}
+    path = os.pathsep.join((os.path.join(sys.prefix, "bin"), kept.get("PATH", os.defpath)))
+    return kept | {"PATH": path, "COLUMNS": "80", "NO_COLOR": "1", "PYTHONDONTWRITEBYTECODE": "1"}
+
+
+@cache
+def clang_version() -> int | None:
+    """The version of the clang that compiles programs, None if there is none on PATH."""
+    clang = shutil.which("clang")
+    if clang is None:
+        return None
+    said = subprocess.run([clang, "--version"], capture_output=True, text=True).stdout
+    found = re.search(r"version (\d+)", said)
+    return int(found[1]) if found else None
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Run the documentation and write the real outputs into it.")
+    parser.add_argument("--times", action="store_true", help="take new times and rates, too")
+    parser.add_argument("pages", nargs="*", type=Path, metavar="PAGE", help="the pages; all if none is named")
+    arguments = parser.parse_args()
+    for page in arguments.pages or PAGES:
+        try:
+            outputs = run_page(page)
+        except PageError as error:
+            sys.exit(str(error))
+        text = page.read_text()
+        for one in sorted(outputs, key=lambda one: one.start, reverse=True):
+            if not one.is_same:
+                print(f"{page.name}:{one.line}: {one.command or 'changed'}")
+            if arguments.times or not one.is_same:
+                text = text[: one.start] + one.real + text[one.end :]
+        page.write_text(text)
+
+
+if __name__ == "__main__":
+    main()
