@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import struct
 from pathlib import Path
+from random import Random
 
 import pytest
 from call_oracle import At, Call, Held, Program, in_kernel, in_ours
@@ -107,6 +108,28 @@ def test_helpers_answer_as_in_the_kernel(
         assert found.memory == expected.memory
         if definition.key_size:
             assert ours.items() == theirs.items()
+
+
+@pytest.mark.parametrize("kind", [LRU_HASH, LRU_PERCPU_HASH])
+@pytest.mark.parametrize("flags", [0, 2])
+def test_what_programs_look_up_stays_in_an_lru_hash_as_in_the_kernel(kind: int, flags: int) -> None:
+    definition = MapDefinition("lru", kind, 4, 8, 24, flags)
+    random = Random(kind + flags)
+    keys = 60
+    memory = b"".join(number.to_bytes(4, "little") for number in range(keys)) + bytes(8)
+    with both(definition) as (ours, theirs):
+        for _ in range(25):
+            steps = []
+            for _ in range(20):
+                key = At(4 * min(random.randrange(keys), random.randrange(keys)))
+                steps.append(Call("bpf_map_lookup_elem", (Held("map"), key), touch=8))
+                if random.randrange(2):
+                    key = At(4 * random.randrange(keys))
+                    steps.append(Call("bpf_map_update_elem", (Held("map"), key, At(4 * keys), 0)))
+            expected = in_kernel(Program(steps, memory, maps={"map": theirs.fd}))
+            found = in_ours(Program(steps, memory, maps={"map": ours.map.address}))
+            assert found.results == expected.results
+        assert ours.items() == theirs.items()
 
 
 FOR_EACH = """
