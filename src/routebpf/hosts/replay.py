@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from routebpf.hosts.embedded import EmbeddedHost
 
 _LINKTYPE_RAW = 101
-_COMMENTS = [f"{VERDICT_NAMES[one.verdict]}: {one.name}" if one.code else "sent" for one in REASONS]
+_COMMENTS = [": ".join(dict.fromkeys((VERDICT_NAMES[one.verdict], one.name))) for one in REASONS]
 
 Bytes = np.ndarray[Any, Any]
 # Is shown each batch: its rows (PACKET_ROW) and what became of them (RESULT).
