@@ -1,0 +1,196 @@
+"""What the kernel's verifier said of a program that it refused, cut to what a person needs.
+
+kernel: kernel/bpf/log.c, kernel/bpf/verifier.c. At log level 1 the log is the path on which the verifier stopped: the
+source line where there is one, each instruction with the registers that it changed, and at the end the reason.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+from routebpf.errors import RejectedError
+from routebpf.kernel.permission import has_capability
+from routebpf.kernel.syscall import errno_name
+from routebpf.objects.model import LineInfo, Program
+
+_INSTRUCTION = re.compile(r"(\d+): \([0-9a-f]{2}\) (.*)")
+_STATE = re.compile(
+    r"(\d+|from \d+ to \d+|caller|callee|returning from callee|to caller at \d+):| ?(frame\d+: )?R\d+\S*="
+)
+_BESIDE = ("processed ", "verification time", "stack depth", "func#", "mark_precise", "cur state:", "old state:")
+_LAST_LINES = 6  # source lines of the path that are shown
+_LAST_INSTRUCTIONS = 24
+_WIDTH = 116  # columns
+_NOTE_COLUMN = 44
+
+
+@dataclass(slots=True)
+class Step:
+    """What the verifier did under one source line: instructions by number, as the kernel writes them."""
+
+    line: LineInfo | None
+    instructions: list[tuple[int, str]] = field(default_factory=list)
+
+
+def rejection(program: Program, number: int, log: str, *, license: str, path: str = "") -> RejectedError:
+    """The error for a program that the kernel refused with an errno: the reason, the place, the end of the path.
+
+    The whole log is the error's `log`.
+    """
+    steps = list(read_steps(program, log))
+    reasons = read_reasons(log) or [f"{errno_name(number)}, and the kernel's verifier says nothing of it"]
+    where = [f"load {program.name} ({program.program_type}) into the kernel"]
+    parts = []
+    if not steps and path:
+        where.append(path)
+    if steps:
+        last = steps[-1]
+        at, text = last.instructions[-1]
+        if last.line:
+            where.append(f"{last.line.file}:{last.line.line}")
+            parts.append(f"  {last.line.line} | {last.line.text.strip()}")
+        where.append(f"instruction {at} ({text.partition(';')[0].strip()})")
+    parts.insert(0, f"{': '.join(where)}: {'; '.join(reasons)}")
+    advice = _advice(program, "\n".join(reasons), steps, license)
+    if advice:
+        parts.append(advice)
+    parts += _path(steps)
+    return RejectedError("\n".join(parts), log=log)
+
+
+def read_steps(program: Program, log: str) -> Iterator[Step]:
+    """The path in the log, by source line. Lines come from the program: older kernels do not write their numbers."""
+    step: Step | None = None
+    previous = ""
+    for text in log.splitlines():
+        found = _INSTRUCTION.match(text)
+        if not found or text == previous:
+            continue
+        previous = text
+        at = int(found[1])
+        line = program.line_at(at)
+        if step is None or _place(line) != _place(step.line):
+            if step is not None:
+                yield step
+            step = Step(line)
+        step.instructions.append((at, found[2].strip()))
+    if step is not None:
+        yield step
+
+
+def _place(line: LineInfo | None) -> tuple[str, int] | None:
+    return (line.file, line.line) if line else None
+
+
+def read_reasons(log: str) -> list[str]:
+    """Why the verifier stopped, in its words: what stands after the last instruction."""
+    reasons: list[str] = []
+    for text in log.splitlines():
+        if _INSTRUCTION.match(text):
+            reasons.clear()
+        elif text.strip() and not text.startswith((";", *_BESIDE)) and not _STATE.match(text):
+            reasons.append(text.strip())
+    return reasons
+
+
+def _path(steps: list[Step]) -> Iterator[str]:
+    """The end of the path: source lines, each with its instructions."""
+    shown: list[Step] = []
+    count = 0
+    for step in reversed(steps[-_LAST_LINES:]):
+        shown.insert(0, Step(step.line, step.instructions[count - _LAST_INSTRUCTIONS :]))
+        count += len(step.instructions)
+        if count >= _LAST_INSTRUCTIONS:
+            break
+    if not shown:
+        return
+    left_out = sum(len(step.instructions) for step in steps) - sum(len(step.instructions) for step in shown)
+    yield f"the path to it{f', without its first {left_out} instructions' if left_out else ''}:"
+    for step in shown:
+        if step.line:
+            yield _cut(f"  {step.line.line} | {step.line.text.strip()}")
+        for at, text in step.instructions:
+            code, _, registers = text.partition(";")
+            yield _cut(f"    {f'{at}: {code.strip()}':{_NOTE_COLUMN}}{registers.strip()}".rstrip())
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= _WIDTH else text[: _WIDTH - 1] + "…"
+
+
+@dataclass(frozen=True, slots=True)
+class _Refusal:
+    """What the verifier was asked for, for those who advise."""
+
+    program: Program
+    match: re.Match[str]
+    steps: list[Step]
+    license: str
+
+
+def _advice(program: Program, reasons: str, steps: list[Step], license: str) -> str:
+    """What to do about the first reason that the table knows, or ""."""
+    for pattern, answer in _ADVICE:
+        found = pattern.search(reasons)
+        if found:
+            return answer if isinstance(answer, str) else answer(_Refusal(program, found, steps, license))
+    return ""
+
+
+def _about_license(refusal: _Refusal) -> str:
+    if not refusal.license:
+        return 'the object has no licence; add: char LICENSE[] SEC("license") = "GPL";'
+    return f'its licence is "{refusal.license}"; the kernel lets programs with a GPL-compatible one call this'
+
+
+def _about_helper(refusal: _Refusal) -> str:
+    from routebpf.spec import helper_by_name
+
+    row = helper_by_name(refusal.match[1])
+    kind = refusal.program.program_type
+    if row is None or kind not in row.program_types:
+        return f"{kind} programs do not have it; `routebpf spec helpers` lists those that they have"
+    if row.capability and not has_capability(row.capability):
+        return f"it needs {row.capability}, which this process lacks"
+    return f"{kind} programs have it since Linux {'.'.join(map(str, row.lwt_since or row.since))}, unless locked down"
+
+
+def _about_missing(refusal: _Refusal) -> str:
+    """An instruction that stands for something that is not there: linking knows what."""
+    at = refusal.steps[-1].instructions[-1][0] if refusal.steps else -1
+    return next((one.reason for one in refusal.program.poisons if one.instruction == at), "")
+
+
+def _about_pointers(_: _Refusal) -> str:
+    if has_capability("CAP_PERFMON"):
+        return "a pointer must not go where a program or user could read it"
+    return "without CAP_PERFMON, which this process lacks, the verifier is strict about pointers"
+
+
+# In this order: what the verifier says, what to do about it.
+_ADVICE: tuple[tuple[re.Pattern[str], str | Callable[[_Refusal], str]], ...] = tuple(
+    (re.compile(pattern), answer)
+    for pattern, answer in (
+        ("GPL-restricted|GPL-compatible|GPL compatible", _about_license),
+        (r"(?:program of this type cannot use helper|unknown func) (bpf_\w+)#", _about_helper),
+        (r"invalid func unknown#", _about_missing),
+        (r"calling kernel function \w+ is not allowed", "programs of this type may not call this kfunc"),
+        (r"invalid mem access '\w*_or_null'", "it may be null here: compare it with NULL before"),
+        (r"invalid access to packet", "compare the end of what is read with skb->data_end before, on every path"),
+        (r"invalid access to map value", "bound the index or offset by the size of the value before"),
+        (r"unbounded memory access|min value is negative", "bound it before: if (x > LIMIT) return …; with x unsigned"),
+        (r"invalid mem access 'scalar'", "it is a number here, no pointer: a call that moves the packet, or arithmetic,"
+            " took that away; load skb->data again"),
+        (r"R0 !read_ok", "a path returns nothing"),
+        (r"R\d+ !read_ok", "it holds nothing on this path; after a call, r1 to r5 do not"),
+        (r"infinite loop detected|back-edge", "give the loop an end that the verifier sees, or use bpf_loop()"),
+        (r"too large\. Processed|sequence of \d+ jumps is too complex",
+            "the verifier looks at no more than a million instructions over all paths: fewer branches, shorter loops,"
+            " bpf_loop(), or functions that are not static"),
+        (r"stack size", "a chain of calls has 512 bytes of stack: keep large variables in a map"),
+        (r"[Uu]nreleased reference|reference leak", "release it on every path"),
+        (r"leaks addr|pointer (?:arithmetic|comparison) (?:.* )?prohibited", _about_pointers),
+    )
+)  # fmt: skip
