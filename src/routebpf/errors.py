@@ -31,15 +31,20 @@ class MissingError(Error):
 
 
 class RejectedError(Error):
-    """The answer is no: the program may not run, or a check failed."""
+    """The answer is no: the program may not run, or a check failed. `log`: all that the kernel said, if it was asked."""
+
+    def __init__(self, message: str, log: str = "") -> None:
+        self.log = log
+        super().__init__(message)
 
 
 class MapError(Error):
-    """A map operation failed. `errno` is the kernel's (positive) for the same operation."""
+    """A map operation failed. `errno` is the kernel's (positive) for the same operation, `advice` what to do."""
 
-    def __init__(self, errno: int, doing: str) -> None:
+    def __init__(self, errno: int, doing: str, advice: str = "") -> None:
         self.errno = errno
-        super().__init__(f"{doing}: {_errno.errorcode.get(errno, errno)} ({os.strerror(errno)})")
+        what = f"{doing}: {_errno.errorcode.get(errno, errno)} ({os.strerror(errno)})"
+        super().__init__(f"{what}; {advice}" if advice else what)
 
 
 class RuntimeFault(Error):

@@ -48,7 +48,9 @@ def load_object(
     btf, ext = _read_btf(elf)
     code = read_code(elf, ext)
     chosen = choose_programs(elf, code, program_type)
-    poisons = apply_core_relocations(code, ext, btf, target_btf or btf, path) if btf and ext else {}
+    poisons = {}
+    if btf and ext:
+        poisons = apply_core_relocations(code, ext, btf, btf if target_btf is None else target_btf, path)
     definitions, program_arrays = _map_definitions(elf, btf, code)
     globals_by_section = data_maps(elf, btf)
     externs = find_externs(elf, btf)
