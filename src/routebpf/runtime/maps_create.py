@@ -68,12 +68,14 @@ def _check_key(definition: MapDefinition, size: int) -> None:
         _refuse(definition, EINVAL, f"key_size {definition.key_size}; this map type has {size}")
 
 
-def _check_per_cpu(definition: MapDefinition) -> None:
-    if definition.type not in _PER_CPU:
-        return
-    if definition.flags & BPF_F_NUMA_NODE:
-        _refuse(definition, EINVAL, "BPF_F_NUMA_NODE; a per-CPU map has no node")
-    if (definition.value_size + 7) & ~7 > _PER_CPU_LIMIT:
+def _check_node(definition: MapDefinition) -> None:
+    is_of_cpus = definition.type in _PER_CPU or definition.flags & BPF_F_NO_COMMON_LRU
+    if is_of_cpus and definition.flags & BPF_F_NUMA_NODE:
+        _refuse(definition, EINVAL, "BPF_F_NUMA_NODE; what each CPU has for itself is on no other node")
+
+
+def _check_per_cpu_size(definition: MapDefinition) -> None:
+    if definition.type in _PER_CPU and (definition.value_size + 7) & ~7 > _PER_CPU_LIMIT:
         _refuse(definition, E2BIG, f"value_size {definition.value_size}; a per-CPU value has at most {_PER_CPU_LIMIT}")
 
 
@@ -82,9 +84,10 @@ def _check_array(definition: MapDefinition) -> None:
     _check_key(definition, 4)
     is_plain = definition.type == 2
     _check_flags(definition, BPF_F_NUMA_NODE | _ACCESS | (BPF_F_MMAPABLE | BPF_F_INNER_MAP if is_plain else 0))
+    _check_node(definition)
     if definition.value_size > _INT_MAX:
         _refuse(definition, E2BIG, f"value_size {definition.value_size}; at most {_INT_MAX}")
-    _check_per_cpu(definition)
+    _check_per_cpu_size(definition)
 
 
 def _check_slots(definition: MapDefinition) -> None:
@@ -131,14 +134,13 @@ def _check_hash(definition: MapDefinition) -> None:
         _refuse(definition, EINVAL, "BPF_F_NO_COMMON_LRU; only an LRU hash takes it")
     if definition.flags & BPF_F_NO_PREALLOC and is_lru:
         _refuse(definition, ENOTSUPP, "BPF_F_NO_PREALLOC; an LRU hash does not take it")
-    if definition.flags & BPF_F_NO_COMMON_LRU and definition.flags & BPF_F_NUMA_NODE:
-        _refuse(definition, EINVAL, "BPF_F_NUMA_NODE and BPF_F_NO_COMMON_LRU; give one of them")
+    _check_node(definition)
     _check_sizes(definition)
     if definition.key_size == 0:
         _refuse(definition, EINVAL, "key_size 0; give the key's type or size")
     if definition.key_size + definition.value_size >= _KMALLOC_MAX - _HASH_ELEMENT:
         _refuse(definition, E2BIG, f"an entry of {definition.key_size + definition.value_size} bytes")
-    _check_per_cpu(definition)
+    _check_per_cpu_size(definition)
     if definition.max_entries > 1 << 31:
         _refuse(definition, E2BIG, f"max_entries {definition.max_entries}")
 

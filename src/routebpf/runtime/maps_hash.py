@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from ctypes import addressof
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from routebpf.objects.model import MapDefinition
 from routebpf.runtime import map_chain, map_hash, map_percpu_hash
@@ -13,10 +13,13 @@ from routebpf.runtime.maps import Map, buffer
 from routebpf.runtime.memory import Memory, read
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from routebpf.runtime.native import Native
 
 _CACHE_LINE = 64
 _LINK_BYTES = 4
+_ELEMENTS_AT_ONCE = 1 << 14  # that are copied for a listing
 # The Python functions of natives: plain arithmetic.
 key_offset = map_chain.key_offset.function
 value_offset = map_chain.value_offset.function
@@ -38,6 +41,7 @@ class ChainedMap(Map):
             raise self._error(ENOMEM, f"create with {definition.max_entries} entries")
         self._key_offset, self._value_offset = key_offset(key_size), value_offset(key_size)
         self._element_bytes = self._value_offset + (0 if self.is_per_cpu else self.value_stride)
+        self._capacity = capacity
         self._buckets = Memory(buckets * _LINK_BYTES)
         self._elements = Memory(capacity * self._element_bytes)
         self._cpu_stride = -(-capacity * self.value_stride // _CACHE_LINE) * _CACHE_LINE
@@ -54,8 +58,9 @@ class ChainedMap(Map):
             self._set(offset, value)
 
     def items(self) -> Iterator[tuple[bytes, bytes]]:
-        for element in self._live():
-            yield self._key_of(element), self._value_of(element)
+        live = self._live()
+        for first in range(0, len(live), _ELEMENTS_AT_ONCE):
+            yield from self._pairs(live[first : first + _ELEMENTS_AT_ONCE])
 
     def __len__(self) -> int:
         return len(self._live())
@@ -68,15 +73,37 @@ class ChainedMap(Map):
         """Elements from this one on were never used."""
         return self._get(map_chain.HASH_USED)
 
-    def _live(self) -> list[int]:
+    def _live(self) -> np.ndarray[Any, Any]:
         """The elements that are in a chain, by number."""
         import numpy as np
 
         size = self._element_bytes
         rows = self._elements.array[: self._used() * size].reshape(-1, size)
         links = np.ascontiguousarray(rows[:, :_LINK_BYTES]).view(np.uint32)[:, 0]
-        found: list[int] = np.nonzero((links != 0) & (links < map_chain.FREE))[0].tolist()
+        found: np.ndarray[Any, Any] = np.nonzero((links != 0) & (links < map_chain.FREE))[0]
         return found
+
+    def _pairs(self, elements: np.ndarray[Any, Any]) -> Iterator[tuple[bytes, bytes]]:
+        """Their keys and values, copied all at once."""
+        rows = self._elements.array.reshape(-1, self._element_bytes)[elements]
+        first, size = self._key_offset, self.definition.key_size
+        keys = rows[:, first : first + size].tobytes()
+        values = self._values_of(rows, elements)
+        width = self.user_value_size
+        for number in range(len(elements)):
+            yield keys[number * size : (number + 1) * size], values[number * width : (number + 1) * width]
+
+    def _values_of(self, rows: np.ndarray[Any, Any], elements: np.ndarray[Any, Any]) -> bytes:
+        """The values of elements, of which `rows` are the bytes, one after the other."""
+        import numpy as np
+
+        if self._values is None:
+            values = rows[:, self._value_offset : self._value_offset + self.definition.value_size]
+            for _, offset, size in self.fields:
+                values[:, offset : offset + size] = 0
+            return values.tobytes()
+        of_cpus = self._values.array.reshape(self.cpus, -1)[:, : self._capacity * self.value_stride]
+        return np.stack([one.reshape(-1, self.value_stride)[elements] for one in of_cpus], axis=1).tobytes()
 
     def _key_of(self, element: int) -> bytes:
         address = self._elements.address + element * self._element_bytes
@@ -107,9 +134,8 @@ class ChainedMap(Map):
 
     def _next_key(self, key: bytes | None) -> bytes | None:
         live = self._live()
-        element = self._find(key) if key is not None else 0
-        following = next((one for one in live if one > element), None)
-        return self._key_of(following) if following else None
+        following = live[live > (self._find(key) if key is not None else 0)]
+        return self._key_of(int(following[0])) if len(following) else None
 
 
 class HashMap(ChainedMap):

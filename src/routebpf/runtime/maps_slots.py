@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from ctypes import addressof
 from itertools import count
+from typing import TYPE_CHECKING, Any
 
 from routebpf.errors import InputError
 from routebpf.objects.model import MapDefinition
@@ -15,6 +16,9 @@ from routebpf.runtime.maps import Map, buffer, user_cpu
 from routebpf.runtime.maps_create import BPF_F_INNER_MAP
 from routebpf.runtime.maps_hash import HashMap
 from routebpf.runtime.memory import Memory
+
+if TYPE_CHECKING:
+    import numpy as np
 
 _ARRAY = 2
 _program_ids = count(1)
@@ -119,6 +123,9 @@ class HashOfMaps(HashMap):
         place = element * self._element_bytes + self._value_offset
         address = int.from_bytes(self._elements.read(place, SLOT_BYTES), "little")
         return self._kept[address].id.to_bytes(4, "little")
+
+    def _pairs(self, elements: np.ndarray[Any, Any]) -> Iterator[tuple[bytes, bytes]]:
+        return ((self._key_of(element), self._value_of(element)) for element in elements.tolist())
 
     def _update(self, key: bytes, value: bytes, flags: int) -> int:
         raise InputError(f"map {self.name}: its values are maps; use put()")
