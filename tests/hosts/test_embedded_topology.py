@@ -7,8 +7,8 @@ import pytest
 from hosts.two_hosts import ipv4, ipv6
 from routebpf.errors import InputError
 from routebpf.hosts.embedded import EmbeddedHost
-from routebpf.hosts.embedded_topology import apply_topology
 from routebpf.hosts.topology import parse_topology
+from routebpf.hosts.topology_apply import apply_topology
 
 DEVICE = "link add veth0 type veth peer name veth1\nlink set veth0 up\naddr add 10.0.0.1/24 dev veth0\n"
 

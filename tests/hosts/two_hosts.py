@@ -19,9 +19,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from routebpf.hosts.embedded import EmbeddedHost
-from routebpf.hosts.embedded_topology import apply_topology
 from routebpf.hosts.host import Sent
 from routebpf.hosts.topology import parse_topology
+from routebpf.hosts.topology_apply import apply_topology
 
 _CLONE_NEWNET = 0x40000000
 _ETH_P_ALL = 3

@@ -113,8 +113,8 @@ def command(
 
 def _topology_host(path: str, engine: Engine, settings: dict[str, Any]) -> EmbeddedHost:
     from routebpf.hosts.embedded import EmbeddedHost
-    from routebpf.hosts.embedded_topology import apply_topology
     from routebpf.hosts.topology import read_topology
+    from routebpf.hosts.topology_apply import apply_topology
 
     host = EmbeddedHost(**settings)
     apply_topology(host, read_topology(path), engine=engine, where=path)

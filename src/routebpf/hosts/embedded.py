@@ -13,7 +13,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from ipaddress import IPv4Interface, IPv6Address, IPv6Interface, ip_address, ip_interface, ip_network
-from typing import TYPE_CHECKING, Any, Literal
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 from routebpf.datapath.devices import KINDS, Device
 from routebpf.datapath.fib import TABLE_LOCAL, TABLE_MAIN, Fib, Hop, Prefix, Route, RouteProgram, Rule
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
     import numpy as np
 
     from routebpf.datapath.worker import Worker
+    from routebpf.hosts.embedded_topology import EmbeddedTopology
+    from routebpf.hosts.load import Engine, LoadedObject
     from routebpf.hosts.replay import Replay, Watch
     from routebpf.runtime.trace import TraceLine, TraceRing
 
@@ -64,6 +67,29 @@ class EmbeddedHost:
         self._trace: TraceRing | None = None
         self.add_device("lo", kind="loopback", mac=bytes(6), address="127.0.0.1/8")
         self.add_address("lo", "::1/128")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Nothing outlives the host; others of its kind have something to give back."""
+
+    def load(self, source: str | os.PathLike[str] | bytes, *, program_type: str | None = None) -> LoadedObject:
+        """Load a program file, with maps for this host's CPUs: `hosts.load.load`."""
+        from routebpf.hosts.load import load
+
+        return load(source, program_type=program_type, cpus=self.cpus)
+
+    def topology(self, engine: Engine = "jit") -> EmbeddedTopology:
+        """What does a topology's commands on this host: see `topology_apply.apply_topology`."""
+        from routebpf.hosts.embedded_topology import EmbeddedTopology
+
+        return EmbeddedTopology(self, engine)
 
     # Devices
 

@@ -8,6 +8,7 @@ from ipaddress import ip_network
 from routebpf.datapath.fib import RouteProgram
 from routebpf.errors import InputError
 from routebpf.hosts.embedded import Clock, EmbeddedHost
+from routebpf.hosts.host import Host
 
 DEVICE = "veth0"
 # So long that no packet of a capture is too long for it, and no address that a capture is likely to hold.
@@ -26,6 +27,12 @@ def one_route_host(
     Raises InputError for what is no prefix.
     """
     host = EmbeddedHost(seed=seed, clock=clock, cpus=cpus)
+    add_one_route(host, program, prefixes)
+    return host
+
+
+def add_one_route(host: Host, program: RouteProgram, prefixes: Sequence[str] = ()) -> None:
+    """Give a host that device and those routes. `program`: what the host's `load` gives."""
     host.add_device(DEVICE, mtu=_MTU, mac=_MAC)
     carried = [_prefix(one) for one in prefixes] or list(_EVERYWHERE)
     for prefix in _EVERYWHERE:
@@ -33,7 +40,6 @@ def one_route_host(
             host.add_route(prefix, dev=DEVICE)
     for prefix in carried:
         host.add_route(prefix, dev=DEVICE, **{_HOOKS[program.program_type]: program})  # type: ignore[arg-type]
-    return host
 
 
 def _prefix(text: str) -> str:
