@@ -31,7 +31,7 @@ class MissingError(Error):
 
 
 class RejectedError(Error):
-    """The answer is no: the program may not run, or a check failed. `log`: all that the kernel said, if it was asked."""
+    """The answer is no: the program may not run, or a check failed. `log`: all that the kernel said of it."""
 
     def __init__(self, message: str, log: str = "") -> None:
         self.log = log
