@@ -47,5 +47,5 @@ class MapError(Error):
         super().__init__(f"{what}; {advice}" if advice else what)
 
 
-class RuntimeFault(Error):
+class RuntimeFault(Error):  # noqa: N818 - what happened, not who is told
     """A running program did what it must not: where, with which registers, and what the access missed."""
