@@ -11,6 +11,9 @@ Error                 anything routebpf can tell you; `exit_code` is the command
 import errno as _errno
 import os
 
+# What bpf(2) gives back although no C library knows it.
+_OF_THE_KERNEL = {524: ("ENOTSUPP", "Not supported")}
+
 
 class Error(Exception):
     """The root of the family. The message says what was being done, to what, what is wrong, where, and what to do."""
@@ -43,7 +46,8 @@ class MapError(Error):
 
     def __init__(self, errno: int, doing: str, advice: str = "") -> None:
         self.errno = errno
-        what = f"{doing}: {_errno.errorcode.get(errno, errno)} ({os.strerror(errno)})"
+        name, text = _OF_THE_KERNEL.get(errno) or (_errno.errorcode.get(errno, errno), os.strerror(errno))
+        what = f"{doing}: {name} ({text})"
         super().__init__(f"{what}; {advice}" if advice else what)
 
 
