@@ -46,7 +46,7 @@ class MapError(Error):
 
     def __init__(self, errno: int, doing: str, advice: str = "") -> None:
         self.errno = errno
-        name, text = _OF_THE_KERNEL.get(errno) or (_errno.errorcode.get(errno, errno), os.strerror(errno))
+        name, text = _OF_THE_KERNEL.get(errno) or (_errno.errorcode.get(errno, str(errno)), os.strerror(errno))
         what = f"{doing}: {name} ({text})"
         super().__init__(f"{what}; {advice}" if advice else what)
 

@@ -113,7 +113,7 @@ def test_what_a_map_lacks_is_said_with_its_name() -> None:
         create_map(MapDefinition("cpus", 16, 4, 4, 1))
     with pytest.raises(MapError, match="map none: create with max_entries 0; give the number of entries: EINVAL"):
         create_map(MapDefinition("none", HASH, 4, 8, 0))
-    with pytest.raises(MapError, match="map lru: create with BPF_F_NO_PREALLOC; .*: ENOTSUPP"):
+    with pytest.raises(MapError, match=r"map lru: create with BPF_F_NO_PREALLOC; .*: ENOTSUPP"):
         create_map(MapDefinition("lru", LRU_HASH, 4, 8, 1, NO_PREALLOC))
 
 
