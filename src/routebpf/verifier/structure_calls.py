@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from routebpf.isa import Form, Instruction
 from routebpf.isa.opcodes import PSEUDO_CALL, PSEUDO_KFUNC_CALL, STACK_BYTES
 from routebpf.verifier import structure_rules as rules
-from routebpf.verifier.structure_facts import CallFacts
+from routebpf.verifier.structure_facts import CallFacts, MissingCallError, StructureError, UnknownCallError
 from routebpf.verifier.structure_pass import Pass, State, write_weakly
 from routebpf.verifier.structure_values import NUMBER, OTHER, UNSET, Origin, Value
 
@@ -64,7 +64,7 @@ def _clobber(state: State, result: Value) -> None:
 def _call_helper(run: Pass, number: int, state: State) -> bool:
     helper = rules.helper(number)
     if helper is None:
-        raise run.fault(f"invalid func unknown#{number}")
+        raise run.fault(f"invalid func unknown#{number}", "No kernel has a helper of that number.", UnknownCallError)
     program_type = run.program.program_type
     if program_type not in helper.program_types:
         raise run.fault(
@@ -76,7 +76,7 @@ def _call_helper(run: Pass, number: int, state: State) -> bool:
             f'{helper.name} needs a GPL-compatible licence; the object says "{run.license}".',
         )
     if not rules.is_implemented(helper.name):
-        raise run.fault(f"{helper.name}#{number} is not implemented in the embedded host", "Run it on the kernel host.")
+        raise _missing(run, f"{helper.name}#{number}")
     arguments = [run.read(state, register) for register in range(1, helper.arguments + 1)]
     _note_call(run, arguments)
     for argument in arguments:
@@ -98,11 +98,15 @@ def _call_kfunc(run: Pass, index: int, state: State) -> bool:
     if not rules.is_gpl(run.license):
         raise run.fault("cannot call kernel function from non-GPL compatible program")
     if not rules.is_implemented(name):
-        raise run.fault(f"{name} is not implemented in the embedded host", "Run it on the kernel host.")
+        raise _missing(run, name)
     arguments = [run.read(state, register) for register in range(1, kfunc.arguments + 1)]
     _note_call(run, arguments)
     _clobber(state, _RESULTS.get(kfunc.result, OTHER))
     return True
+
+
+def _missing(run: Pass, name: str) -> StructureError:
+    return run.fault(f"{name} is not implemented in the embedded host", "Run it on the kernel host.", MissingCallError)
 
 
 def _note_call(run: Pass, arguments: Sequence[Value]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from routebpf.errors import RejectedError
+from routebpf.errors import InputError, MissingError, RejectedError
 from routebpf.isa import Names, disassemble_one
 from routebpf.objects.model import Program
 
@@ -71,10 +71,24 @@ class Facts:
     reachable: bytes = field(repr=False)
 
 
-class StructureError(Exception):
-    """The kernel's `message` for the instruction at `at`, None for the whole program, and what to do about it."""
+class UnknownCallError(RejectedError, InputError):
+    """The program calls what no kernel has: its file is wrong."""
 
-    def __init__(self, at: int | None, message: str, todo: str = "") -> None:
+
+class MissingCallError(RejectedError, MissingError):
+    """The program calls what kernels have, and the embedded host has not."""
+
+
+class StructureError(Exception):
+    """The kernel's `message` for the instruction at `at`, None for the whole program, and what to do about it.
+
+    `error` is what it becomes for a person.
+    """
+
+    def __init__(
+        self, at: int | None, message: str, todo: str = "", error: type[RejectedError] = RejectedError
+    ) -> None:
+        self.error = error
         self.at = at
         self.message = message
         self.todo = todo
@@ -95,4 +109,4 @@ def rejected(program: Program, fault: StructureError) -> RejectedError:
         names = Names(program.maps, program.kfuncs, program.ksyms)
         where.append(f"instruction {fault.at} ({disassemble_one(one, following, names)})")
     todo = f"\n{fault.todo}" if fault.todo else ""
-    return RejectedError(f"{': '.join(where)}: {fault.message}{source}{todo}")
+    return fault.error(f"{': '.join(where)}: {fault.message}{source}{todo}")

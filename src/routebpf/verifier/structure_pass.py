@@ -9,6 +9,7 @@ import heapq
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from routebpf.errors import RejectedError
 from routebpf.isa.opcodes import R10, STACK_BYTES
 from routebpf.objects.model import MapDefinition, Program
 from routebpf.verifier.structure_facts import CallFacts, ContextAccess, StructureError
@@ -122,9 +123,9 @@ class Pass:
             raise self.fault(f"R{register} !read_ok", f"On some path to here nothing was put into r{register}.")
         return value
 
-    def fault(self, message: str, todo: str = "") -> StructureError:
+    def fault(self, message: str, todo: str = "", error: type[RejectedError] = RejectedError) -> StructureError:
         """The kernel's `message` for the instruction at hand."""
-        return StructureError(self.at, message, todo)
+        return StructureError(self.at, message, todo, error)
 
     def use_stack(self, span: int, at: int) -> None:
         """Note that the frame of function number `span` is used down to `at` (negative)."""
