@@ -94,21 +94,26 @@ def _processor() -> str:
     return hashlib.sha256(f"{llvm.get_host_cpu_name()} {features} {llvm.llvm_version_info}".encode()).hexdigest()[:12]
 
 
-def machine_code(functions: Sequence[Native]) -> Code:
-    """The machine code of native functions, from the cache or compiled. Addresses by their symbols."""
-    needed = closure(list(functions))
-    key = hashlib.sha256("\n".join(sorted(map(cached_name, needed))).encode()).hexdigest()[:16]
-    name = f"{functions[0].symbol}-{key}-{_processor()}.o"
-    found = files.read(name)
-    if found is None:
-        found = emit(linked(functions), [one.symbol for one in functions])
-        files.write(name, found)
-    return Code(found)
+def object_name(function: Native) -> str:
+    """The name in the cache of a function's machine code, with all that it calls, for this processor."""
+    needed = sorted(map(cached_name, closure([function])))
+    key = hashlib.sha256("\n".join(needed).encode()).hexdigest()[:16]
+    return f"{function.symbol}-{key}-{_processor()}.o"
+
+
+def compile_object(function: Native) -> bytes:
+    """A function's machine code, with all that it calls, as an object file: compiled, always."""
+    return emit(linked([function]), [function.symbol])
 
 
 @cache
 def _code_of(function: Native) -> Code:
-    return machine_code([function])
+    name = object_name(function)
+    found = files.read(name)
+    if found is None:
+        found = compile_object(function)
+        files.write(name, found)
+    return Code(found)
 
 
 def function_address(function: Native) -> int:

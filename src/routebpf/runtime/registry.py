@@ -59,6 +59,8 @@ _OPERATIONS = {
     "bpf_map_lookup_percpu_elem": "lookup_percpu",
     "bpf_for_each_map_elem": "for_each",
 }
+# The names of the operations of maps, in their modules.
+MAP_OPERATIONS = frozenset(_OPERATIONS.values())
 
 
 @cache
