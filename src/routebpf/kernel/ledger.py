@@ -1,0 +1,353 @@
+"""The ledger: what we put on routes of a network namespace, on disk, so that it outlives any command.
+
+It is a folder of /run/routebpf (or of what the environment variable ROUTEBPF_RUN names) for each namespace, called as
+its inode, that only root may enter: `ledger.json`, written anew as a whole, synced and renamed; `lock`, held by the
+command that changes routes; BTF of the programs. A ledger of a namespace that is gone, whose inode another has by now,
+is known by the kernel's cookie of the namespace and by the boot.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import json
+import os
+import shutil
+import socket
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from routebpf.errors import InputError, MissingError
+from routebpf.kernel.namespaces import Namespace, open_socket, run_inside
+from routebpf.kernel.netlink import attributes, read_attributes
+from routebpf.kernel.route_identity import RouteKey
+from routebpf.kernel.routes import KernelRoute
+from routebpf.kernel.running import setting
+
+_FOLDER = "/run/routebpf"
+_SO_NETNS_COOKIE = 71
+_FORMAT = 1
+_WAIT_SECONDS = 30.0
+_POLL_SECONDS = 0.02
+
+
+class NamespaceIdentity(NamedTuple):
+    """Which network namespace it is. `cookie`: never given twice in a boot; 0 before Linux 5.14. `boot`: its id."""
+
+    inode: int
+    cookie: int
+    boot: str
+
+
+class MapRecord(NamedTuple):
+    """A map that a program of ours uses: its pin, the digest of its definition (see map_digest), its kernel id."""
+
+    pin: str
+    digest: str
+    id: int
+
+
+@dataclass(frozen=True, slots=True)
+class ProgramRecord:
+    """A program that we loaded. `name` is what routes carry: FUNCTION:TAG:ID. `folder`: of its pins. `digest`: of all
+    that it was made of (see map_digest). `btf`: the file that holds its types, "" if it has none."""
+
+    name: str
+    function: str
+    program_type: str
+    tag: str
+    id: int
+    digest: str
+    object: str
+    folder: str
+    btf: str
+    loaded_at: float
+    maps: Mapping[str, MapRecord]
+
+    @property
+    def pin(self) -> str:
+        return f"{self.folder}/program"
+
+
+@dataclass(frozen=True, slots=True)
+class Carried:
+    """What we have on a route: names of programs by hook ("in", "out", "xmit"), headroom in bytes. None: as it was."""
+
+    programs: Mapping[str, str] = field(default_factory=dict)
+    headroom: int = 0
+
+    @property
+    def names(self) -> dict[str, str]:
+        """What the route calls its programs, by hook. The kernel tells encaps apart by these names alone, and does not
+        tell their headroom, so it is part of them."""
+        suffix = f"+{self.headroom}" if self.headroom else ""
+        return {hook: f"{name}{suffix}" for hook, name in self.programs.items()}
+
+    def __bool__(self) -> bool:
+        return bool(self.programs)
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A route of ours. `was`: before we came, None if we made it. `planned`: what a command that has begun puts on it;
+    None when nothing is under way."""
+
+    key: RouteKey
+    was: KernelRoute | None
+    carries: Carried
+    planned: Carried | None = None
+
+    def settled(self, carries: Carried) -> Entry:
+        """With nothing under way."""
+        return replace(self, carries=carries, planned=None)
+
+
+@dataclass(slots=True)
+class Book:
+    """What a ledger says: routes by key, programs by the name that routes carry."""
+
+    entries: dict[RouteKey, Entry] = field(default_factory=dict)
+    programs: dict[str, ProgramRecord] = field(default_factory=dict)
+
+    def used_programs(self) -> set[str]:
+        """The names of programs that some route carries or is about to."""
+        return {
+            name
+            for entry in self.entries.values()
+            for carried in (entry.carries, entry.planned)
+            if carried is not None
+            for name in carried.programs.values()
+        }
+
+
+class Ledger:
+    """The ledger of a namespace. `book` is what it said when it was read; `write` makes it say what `book` says now."""
+
+    def __init__(self, identity: NamespaceIdentity) -> None:
+        self.identity = identity
+        self.folder = run_folder() / str(identity.inode)
+        self.is_stale = False
+        self.book = self._read()
+
+    @property
+    def path(self) -> Path:
+        return self.folder / "ledger.json"
+
+    def write(self) -> None:
+        """Make it durable: written beside, synced, renamed, and the folder synced. Raises MissingError."""
+        if not self.book.entries and not self.book.programs:
+            self._remove()
+            return
+        text = json.dumps(_book_to_json(self.book, self.identity), separators=(",", ":"))
+        new = self.path.with_suffix(".new")
+        try:
+            with open(new, "w", encoding="utf-8", opener=_private) as file:
+                file.write(text)
+                file.flush()
+                os.fsync(file.fileno())
+            os.rename(new, self.path)
+            _sync_folder(self.folder)
+        except OSError as error:
+            raise _cannot("write", self.path, error) from error
+        self.is_stale = False
+
+    def add_btf(self, name: str, data: bytes) -> str:
+        """Keep BTF beside the ledger: the path of its file."""
+        path = self.folder / f"{name}.btf"
+        try:
+            with open(path, "wb", opener=_private) as file:
+                file.write(data)
+        except OSError as error:
+            raise _cannot("write", path, error) from error
+        return str(path)
+
+    def remove_unused_btf(self) -> None:
+        """Remove files of BTF that no program of the book has."""
+        used = {one.btf for one in self.book.programs.values()}
+        for path in self.folder.glob("*.btf"):
+            if str(path) not in used:
+                path.unlink(missing_ok=True)
+
+    def _remove(self) -> None:
+        self.path.unlink(missing_ok=True)
+        if self.folder.is_dir():
+            _sync_folder(self.folder)
+
+    def _read(self) -> Book:
+        try:
+            data = self.path.read_bytes()
+        except FileNotFoundError:
+            return Book()
+        except OSError as error:
+            raise _cannot("read", self.path, error) from error
+        try:
+            found = json.loads(data)
+            if found["format"] != _FORMAT:
+                raise InputError(
+                    f"{self.path}: it was written by another version of routebpf (format {found['format']})"
+                )
+            if (found["cookie"], found["boot"]) != (self.identity.cookie, self.identity.boot):
+                self.is_stale = True
+                return Book()
+            return _book_from_json(found)
+        except (ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
+            raise InputError(
+                f"{self.path}: it is damaged ({error!r}); nothing is changed until it is moved away, after which"
+                " programs on routes count as others' (list shows them, detach --force takes them off)"
+            ) from error
+
+
+def run_folder() -> Path:
+    """The folder of all ledgers."""
+    return Path(os.environ.get("ROUTEBPF_RUN") or _FOLDER)
+
+
+def identify(namespace: Namespace | None) -> NamespaceIdentity:
+    """Which namespace that is; None: this process's."""
+    inode = run_inside(namespace, lambda: os.stat("/proc/thread-self/ns/net").st_ino)
+    with open_socket(namespace, socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        try:
+            cookie = int.from_bytes(sock.getsockopt(socket.SOL_SOCKET, _SO_NETNS_COOKIE, 8), "little")
+        except OSError:
+            cookie = 0
+    return NamespaceIdentity(inode, cookie, setting("/proc/sys/kernel/random/boot_id") or "")
+
+
+def read_ledger(identity: NamespaceIdentity) -> Ledger:
+    """A ledger, to look at: whoever changes it waits for the lock (`locked_ledger`)."""
+    return Ledger(identity)
+
+
+@contextmanager
+def locked_ledger(identity: NamespaceIdentity, *, wait_seconds: float = _WAIT_SECONDS) -> Iterator[Ledger]:
+    """A ledger, to change: no other command does meanwhile. The kernel drops the lock of a process that dies.
+
+    Raises InputError if another command holds it for so long, MissingError if this process may not write there.
+    """
+    folder = run_folder() / str(identity.inode)
+    path = folder / "lock"
+    try:
+        for one in (folder.parent, folder):
+            one.mkdir(mode=0o700, parents=True, exist_ok=True)
+        lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise _cannot("write", path, error) from error
+    try:
+        _take(lock, path, time.monotonic() + wait_seconds)
+        os.truncate(lock, 0)
+        os.pwrite(lock, f"{os.getpid()}\n".encode(), 0)
+        yield Ledger(identity)
+    finally:
+        os.close(lock)
+
+
+def _take(lock: int, path: Path, deadline: float) -> None:
+    while True:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return
+        except BlockingIOError:
+            if time.monotonic() > deadline:
+                holder = os.pread(lock, 32, 0).decode(errors="replace").strip()
+                raise InputError(
+                    f"{path}: process {holder or 'unknown'} is changing routes of this namespace; try again later"
+                ) from None
+            time.sleep(_POLL_SECONDS)
+
+
+def remove_ledger_of_gone_namespace(ledger: Ledger) -> None:
+    """Remove what a namespace that had this inode before left behind."""
+    shutil.rmtree(ledger.folder, ignore_errors=True)
+
+
+def _private(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_CLOEXEC, 0o600)
+
+
+def _sync_folder(folder: Path) -> None:
+    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def _cannot(verb: str, path: Path, error: OSError) -> MissingError:
+    advice = "; run it as root, or name another folder with ROUTEBPF_RUN" if error.errno == errno.EACCES else ""
+    return MissingError(f"cannot {verb} the ledger {path}: {error.strerror}{advice}")
+
+
+# To and from JSON
+
+
+def _book_to_json(book: Book, identity: NamespaceIdentity) -> dict[str, Any]:
+    return {
+        "format": _FORMAT,
+        "boot": identity.boot,
+        "cookie": identity.cookie,
+        "programs": [_program_to_json(one) for one in book.programs.values()],
+        "routes": [_entry_to_json(one) for one in book.entries.values()],
+    }
+
+
+def _program_to_json(record: ProgramRecord) -> dict[str, Any]:
+    return {
+        name: getattr(record, name) if name != "maps" else {key: list(one) for key, one in record.maps.items()}
+        for name in ProgramRecord.__slots__
+    }
+
+
+def _entry_to_json(entry: Entry) -> dict[str, Any]:
+    key = entry.key
+    made: dict[str, Any] = {
+        "prefix": key.prefix,
+        "table": key.table,
+        "tos": key.tos,
+        "metric": key.metric,
+        "key": [key.family, key.dst.hex(), key.dst_len, key.src.hex(), key.src_len],
+        "was": _route_to_json(entry.was) if entry.was is not None else None,
+        "carries": [dict(entry.carries.programs), entry.carries.headroom],
+    }
+    if entry.planned is not None:
+        made["planned"] = [dict(entry.planned.programs), entry.planned.headroom]
+    return made
+
+
+def _route_to_json(route: KernelRoute) -> list[Any]:
+    numbers = (route.family, route.dst_len, route.src_len, route.tos, route.rtm_table, route.protocol)
+    return [*numbers, route.scope, route.type, route.flags, attributes(route.attributes).hex()]
+
+
+def _book_from_json(found: Mapping[str, Any]) -> Book:
+    programs = [
+        ProgramRecord(**{**one, "maps": {name: MapRecord(*fields) for name, fields in one["maps"].items()}})
+        for one in found["programs"]
+    ]
+    entries = [_entry_from_json(one) for one in found["routes"]]
+    return Book({one.key: one for one in entries}, {one.name: one for one in programs})
+
+
+def _entry_from_json(found: Mapping[str, Any]) -> Entry:
+    family, dst, dst_len, src, src_len = found["key"]
+    key = RouteKey(
+        family, found["table"], bytes.fromhex(dst), dst_len, bytes.fromhex(src), src_len, found["tos"], found["metric"]
+    )
+    planned = found.get("planned")
+    return Entry(
+        key,
+        None if found["was"] is None else _route_from_json(found["was"]),
+        Carried(*found["carries"]),
+        None if planned is None else Carried(*planned),
+    )
+
+
+def _route_from_json(found: list[Any]) -> KernelRoute:
+    family, dst_len, src_len, tos, table, protocol, scope, kind, flags, held = found
+    return KernelRoute(
+        family=family, dst_len=dst_len, src_len=src_len, tos=tos, rtm_table=table, protocol=protocol, scope=scope,
+        type=kind, flags=flags, attributes=tuple(read_attributes(bytes.fromhex(held))),
+    )  # fmt: skip
