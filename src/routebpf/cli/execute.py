@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from routebpf.cli.output import print_json
-from routebpf.cli.program_argument import ProgramReference, parse_program, type_option
+from routebpf.cli.program_argument import ProgramReference, engine_option, parse_program, type_option
 from routebpf.errors import InputError
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ def _fields(_ctx: click.Context, _param: click.Parameter, values: tuple[str, ...
     callback=_fields,
     help="With PROG: a field of struct __sk_buff, as mark=7.",
 )
-@click.option("--engine", type=click.Choice(["jit", "interpreter"]), default="interpreter", show_default=True)
+@engine_option(default="interpreter")
 @type_option
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def command(
@@ -90,15 +90,13 @@ def command(
     if as_json:
         print_json(asdict(result))
         return
-    click.echo(f"r0      {result.r0:#x}  {result.meaning}")
-    click.echo(f"packet  {_after(result.packet, packet)}")
-    for name, value in result.context.items():
-        click.echo(f"{name:8}{value:#x}")
-    for name, entries in result.maps.items():
-        for entry in entries:
-            click.echo(f"{name}[{entry['key']}] = {entry['value']}")
-    for line in result.trace:
-        click.echo(f"printed {line}")
+    rows = [("r0", f"{result.r0:#x}  {result.meaning}"), ("packet", _after(result.packet, packet))]
+    rows += [(name, f"{value:#x}") for name, value in result.context.items()]
+    rows += [(f"{name}[{one['key']}]", str(one["value"])) for name, entries in result.maps.items() for one in entries]
+    rows += [("printed", line) for line in result.trace]
+    width = max(len(name) for name, _ in rows)
+    for name, value in rows:
+        click.echo(f"{name:{width}}  {value}")
 
 
 def _after(now: bytes, before: bytes) -> str:

@@ -1,9 +1,12 @@
-"""PROG on the command line: a file with, where it holds several programs, `:SECTION` or `:FUNCTION`."""
+"""PROG on the command line: a file with, where it holds several programs, `:SECTION` or `:FUNCTION`; and how to take
+and run it."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import click
 
@@ -32,3 +35,14 @@ type_option = click.option(
     type=click.Choice(["LWT_IN", "LWT_OUT", "LWT_XMIT"], case_sensitive=False),
     help="The program type, where the section's name does not say it.",
 )
+
+
+def engine_option(*, default: str) -> Callable[[Any], Any]:
+    """--engine, for what runs programs."""
+    return click.option(
+        "--engine",
+        type=click.Choice(["jit", "interpreter"]),
+        default=default,
+        show_default=True,
+        help="How it runs: as machine code, or with every access checked.",
+    )

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from routebpf.cli.output import print_json
-from routebpf.cli.program_argument import ProgramReference, parse_program, type_option
+from routebpf.cli.program_argument import ProgramReference, engine_option, parse_program, type_option
 
 if TYPE_CHECKING:
     from routebpf.hosts.embedded import EmbeddedHost
@@ -48,7 +48,7 @@ def _clock(_ctx: click.Context, _param: click.Parameter, value: str) -> str | in
     help="Packets come in by this device instead of being sent. It is veth0 without --topology, where it goes without"
     " saying for an LWT_IN program.",
 )
-@click.option("--engine", type=click.Choice(["jit", "interpreter"]), default="jit", show_default=True)
+@engine_option(default="jit")
 @click.option("--cpus", type=click.IntRange(1, 256), default=1, show_default=True, help="Worker threads, each a CPU.")
 @click.option("--seed", type=int, default=1, show_default=True, help="Of the programs' random numbers.")
 @click.option(
