@@ -3,24 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import ItemsView, Iterator, MutableMapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from routebpf.errors import MapError
 from routebpf.objects.btf import Btf
 from routebpf.objects.btf_text import member_texts, value_text
 from routebpf.objects.btf_values import decode, encode
 from routebpf.runtime.errno_values import ENOENT
-from routebpf.runtime.maps import Map
+
+if TYPE_CHECKING:
+    from routebpf.kernel.maps import KernelMap
+    from routebpf.runtime.maps import Map
 
 
 class MapView(MutableMapping[Any, Any]):
-    """A map of the embedded host. A value of a per-CPU map is a list, one a CPU. A key that is a struct is a dict.
+    """A map of either host. A value of a per-CPU map is a list, one a CPU. A key that is a struct is a dict.
 
     `raw` is the map itself, in bytes: flags of updates, push, pop, peek, what ring buffers hold. Raises KeyError for a
     key that is not there, MapError for what the kernel would refuse, InputError for a key or value that does not fit.
     """
 
-    def __init__(self, raw: Map, btf: Btf | None) -> None:
+    def __init__(self, raw: Map | KernelMap, btf: Btf | None) -> None:
         self.raw = raw
         self._btf = btf
         self._key_type = raw.definition.btf_key_type_id if btf else 0
@@ -80,7 +83,7 @@ class MapView(MutableMapping[Any, Any]):
 
     def consume(self) -> Any:
         """What a ring buffer or perf event array holds, taken out."""
-        return self.raw.consume()  # type: ignore[attr-defined]
+        return self.raw.consume()  # type: ignore[union-attr]
 
     def __repr__(self) -> str:
         return f"<map {self.name}>"

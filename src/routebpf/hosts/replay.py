@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time as clock
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -23,11 +23,12 @@ from routebpf.runtime.device import FRAME_HEADER_BYTES, FRAME_IFINDEX, FRAME_LEN
 
 if TYPE_CHECKING:
     from routebpf.datapath.capture_reader import Capture
+    from routebpf.datapath.devices import Device
     from routebpf.datapath.fib import Route
     from routebpf.hosts.embedded import EmbeddedHost
 
 _LINKTYPE_RAW = 101
-_COMMENTS = [": ".join(dict.fromkeys((VERDICT_NAMES[one.verdict], one.name))) for one in REASONS]
+COMMENTS = [": ".join(dict.fromkeys((VERDICT_NAMES[one.verdict], one.name))) for one in REASONS]
 
 Bytes = np.ndarray[Any, Any]
 # Is shown each batch: its rows (PACKET_ROW) and what became of them (RESULT).
@@ -123,7 +124,8 @@ def run_capture(
 ) -> Replay:
     """Run every packet of a capture; see `EmbeddedHost.replay`."""
     with ExitStack() as stack:
-        batches = _batches(packets, stack, progress)  # what is no capture ends here, before anything is made or written
+        # What is no capture ends here, before anything is made or written.
+        all_rows = batches(packets, stack, progress)
         workers = host.ready()
         for worker in workers:
             worker.clear_counts()
@@ -134,10 +136,10 @@ def run_capture(
         if write is not None:
             from routebpf.datapath.capture_writer import CaptureWriter
 
-            run.writer = stack.enter_context(CaptureWriter(write, interfaces=_interfaces(host)))
-            run.writer.set_comments(_COMMENTS)
+            run.writer = stack.enter_context(CaptureWriter(write, interfaces=interfaces_of(host.devices.values())))
+            run.writer.set_comments(COMMENTS)
         run.pool = stack.enter_context(ThreadPoolExecutor(len(workers))) if len(workers) > 1 else None
-        damage = run.all(batches)
+        damage = run.all(all_rows)
     result = run.result()
     result.damage = damage
     result.seconds = clock.perf_counter() - started
@@ -146,7 +148,7 @@ def run_capture(
     return result
 
 
-def _batches(
+def batches(
     packets: str | os.PathLike[str] | np.ndarray[Any, Any],
     stack: ExitStack,
     progress: Callable[[int, int], None] | None,
@@ -300,10 +302,11 @@ def _device_names(host: EmbeddedHost) -> dict[int, str]:
     return {one.ifindex: one.name for one in host.devices.values()}
 
 
-def _interfaces(host: EmbeddedHost) -> list[Any]:
+def interfaces_of(devices: Iterable[Device]) -> list[Any]:
+    """The interfaces of a capture of frames that leave by these devices."""
     from routebpf.datapath.capture_writer import Interface
 
-    return [Interface(one.name, one.link_type, one.ifindex) for one in host.devices.values()]
+    return [Interface(one.name, one.link_type, one.ifindex) for one in devices]
 
 
 def _sink_copy(worker: Worker) -> Bytes:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import socket
 import struct
+import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from ipaddress import ip_address
@@ -26,7 +27,9 @@ from routebpf.kernel.netlink import (
     read_attributes,
 )
 
-_RTM_NEWADDR, _RTM_DELADDR = 20, 21
+_RTM_NEWADDR, _RTM_DELADDR, _RTM_GETADDR = 20, 21, 22
+_IFADDRMSG = struct.Struct("=BBBBI")
+_IFA_ADDRESS, _IFA_LOCAL, _IFA_FLAGS = 1, 2, 8
 _RTM_NEWNEIGH, _RTM_DELNEIGH, _RTM_GETNEIGH = 28, 29, 30
 _RTM_NEWRULE, _RTM_DELRULE, _RTM_GETRULE = 32, 33, 34
 _NDMSG = struct.Struct("=BxHiHBB")
@@ -119,6 +122,26 @@ def delete_address(sock: RouteSocket, address: KernelAddress) -> None:
     """Take an address from a device. Raises NetlinkError with EADDRNOTAVAIL if it has none like that."""
     doing = f"address {ip_address(address.address)}/{address.length}"
     sock.request(_RTM_DELADDR, _address_body(address), f"{doing}: deleting it")
+
+
+def read_addresses(sock: RouteSocket) -> list[KernelAddress]:
+    """All addresses of the namespace: each with its device, length and flags."""
+    found = []
+    for one in sock.dump(_RTM_GETADDR, _IFADDRMSG.pack(0, 0, 0, 0, 0), "listing addresses"):
+        _, length, flags, scope, ifindex = _IFADDRMSG.unpack_from(one.body)
+        values = dict(read_attributes(one.body[_IFADDRMSG.size :]))
+        address = values.get(_IFA_LOCAL, values.get(_IFA_ADDRESS, b""))
+        flags = int.from_bytes(values.get(_IFA_FLAGS, bytes([flags])), "little")
+        found.append(KernelAddress(ifindex=ifindex, address=address, length=length, scope=scope, flags=flags))
+    return found
+
+
+def wait_for_addresses(sock: RouteSocket, *, seconds: float = 2.0) -> None:
+    """Wait until no IPv6 address is tentative, for so long at most: the kernel makes them valid a moment after they
+    are there, even without duplicate address detection."""
+    end = time.monotonic() + seconds
+    while any(one.flags & ADDRESS_FLAGS["tentative"] for one in read_addresses(sock)) and time.monotonic() < end:
+        time.sleep(0.001)
 
 
 def put_neighbours(sock: RouteSocket, neighbours: Iterable[KernelNeighbour]) -> list[Refusal | None]:

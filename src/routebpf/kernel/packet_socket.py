@@ -42,7 +42,7 @@ class SeenFrame:
 
 
 class Tap:
-    """Sees the frames of a namespace's devices, and puts frames onto them.
+    """Sees the frames of a namespace's devices.
 
     `device`: of one device, None for all. `outgoing`: sees what leaves by them instead of what comes in.
     """
@@ -83,14 +83,6 @@ class Tap:
                 seen.append(SeenFrame(address[0], data, time))
         return seen
 
-    def put(self, device: str, frame: bytes) -> int:
-        """Put a frame, link header and all, onto a device: 0, or the errno (positive)."""
-        try:
-            self._socket.sendto(frame, (device, _protocol(frame)))
-        except OSError as error:
-            return error.errno or errno.EIO
-        return 0
-
     def lost(self) -> int:
         """Frames that found no room, since the last call."""
         statistics = self._socket.getsockopt(_SOL_PACKET, _PACKET_STATISTICS, 8)
@@ -114,6 +106,24 @@ def _ancillary(data: list[tuple[int, int, bytes]]) -> tuple[int, bytes]:
 def _protocol(frame: bytes) -> int:
     """The ethertype of an Ethernet frame, as a number in host order."""
     return int.from_bytes(frame[_MACS_BYTES : _MACS_BYTES + 2], "big")
+
+
+class Injector:
+    """Puts frames onto the devices of a namespace, as its stack does, past all routes."""
+
+    def __init__(self, namespace: Namespace | None) -> None:
+        self._socket = open_socket(namespace, socket.AF_PACKET, socket.SOCK_RAW, 0)
+
+    def close(self) -> None:
+        self._socket.close()
+
+    def put(self, device: str, frame: bytes) -> int:
+        """Put an Ethernet frame onto a device: 0, or the errno (positive)."""
+        try:
+            self._socket.sendto(frame, (device, _protocol(frame)))
+        except OSError as error:
+            return error.errno or errno.EIO
+        return 0
 
 
 class RawSender:

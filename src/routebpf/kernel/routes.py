@@ -120,6 +120,14 @@ class NextHop(_HasAttributes):
     weight: int = 1
     flags: int = 0
 
+    def with_encap(self, encap: BpfEncap | None) -> NextHop:
+        """The way with these programs, or with none; all else as it is."""
+        kept = tuple(one for one in self.attributes if one[0] not in (RTA.ENCAP_TYPE, RTA.ENCAP))
+        if encap is None:
+            return replace(self, attributes=kept)
+        kind = struct.pack("=H", LWTUNNEL_ENCAP_BPF)
+        return replace(self, attributes=(*kept, (int(RTA.ENCAP_TYPE), kind), (int(RTA.ENCAP), encode_encap(encap))))
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KernelRoute(_HasAttributes):
@@ -179,14 +187,7 @@ class KernelRoute(_HasAttributes):
 
     def with_encap(self, encap: BpfEncap | None) -> KernelRoute:
         """The route with these programs on each of its ways, or with none; all else as it is."""
-        own: Attributes = ()
-        if encap is not None:
-            own = ((int(RTA.ENCAP_TYPE), struct.pack("=H", LWTUNNEL_ENCAP_BPF)), (int(RTA.ENCAP), encode_encap(encap)))
-        bare = (RTA.ENCAP_TYPE, RTA.ENCAP)
-        hops = [
-            replace(hop, attributes=tuple(one for one in hop.attributes if one[0] not in bare) + own)
-            for hop in self.hops
-        ]
+        hops = [hop.with_encap(encap) for hop in self.hops]
         return self.with_hops(hops) if hops else self
 
 
@@ -203,7 +204,7 @@ def read_routes(sock: RouteSocket, family: int = socket.AF_UNSPEC, *, table: int
             if table is None:
                 raise
             continue  # there is no such table
-        found += [_read_route(answer.body) for answer in answers if answer.type == RTM_NEWROUTE]
+        found += [read_route(answer.body) for answer in answers if answer.type == RTM_NEWROUTE]
     return [one for one in found if table is None or one.table == table]
 
 
@@ -228,7 +229,7 @@ def look_up(
     flags = _RTM_F_FIB_MATCH if match else 0
     body = _RTMSG.pack(family, bits, bits if source else 0, tos, 0, 0, 0, 0, flags) + attributes(pairs)
     answers, refusal = sock.ask(RTM_GETROUTE, body)
-    return refusal if refusal is not None else _read_route(answers[0].body)
+    return refusal if refusal is not None else read_route(answers[0].body)
 
 
 def put_route(sock: RouteSocket, route: KernelRoute, how: How = "add") -> None:
@@ -236,29 +237,30 @@ def put_route(sock: RouteSocket, route: KernelRoute, how: How = "add") -> None:
 
     Raises NetlinkError with the kernel's errno (EEXIST, ENOENT, EINVAL…), NetlinkMissingError.
     """
-    sock.request(RTM_NEWROUTE, _request(route), f"{how} route {route.prefix}", flags=_FLAGS[how])
+    sock.request(RTM_NEWROUTE, route_request(route), f"{how} route {route.prefix}", flags=_FLAGS[how])
 
 
 def put_routes(sock: RouteSocket, routes: Sequence[KernelRoute], how: How = "add") -> list[Refusal | None]:
     """As `put_route`, many at once: the refusal of each, None where there is none."""
-    return sock.batch([(RTM_NEWROUTE, _request(one)) for one in routes], flags=_FLAGS[how])
+    return sock.batch([(RTM_NEWROUTE, route_request(one)) for one in routes], flags=_FLAGS[how])
 
 
 def delete_route(sock: RouteSocket, route: KernelRoute) -> None:
     """Delete the first route that fits all that `route` says: its prefix, table, TOS, and what else is given.
     Raises NetlinkError with ESRCH if none does."""
-    sock.request(RTM_DELROUTE, _request(route), f"delete route {route.prefix}")
+    sock.request(RTM_DELROUTE, route_request(route), f"delete route {route.prefix}")
 
 
 def delete_routes(sock: RouteSocket, routes: Sequence[KernelRoute]) -> list[Refusal | None]:
     """As `delete_route`, many at once: the refusal of each, None where there is none."""
-    return sock.batch([(RTM_DELROUTE, _request(one)) for one in routes])
+    return sock.batch([(RTM_DELROUTE, route_request(one)) for one in routes])
 
 
 # To and from bytes
 
 
-def _read_route(body: bytes) -> KernelRoute:
+def read_route(body: bytes) -> KernelRoute:
+    """A route of a message's body."""
     family, dst_len, src_len, tos, table, protocol, scope, kind, flags = _RTMSG.unpack_from(body)
     return KernelRoute(
         family=family, dst_len=dst_len, src_len=src_len, tos=tos, rtm_table=table, protocol=protocol, scope=scope,
@@ -282,7 +284,7 @@ def _hop(hop: NextHop) -> bytes:
     return _NEXTHOP.pack(_NEXTHOP.size + len(own), hop.flags & _RTNH_F_KEPT, hop.weight - 1, hop.ifindex) + own
 
 
-def _request(route: KernelRoute) -> bytes:
+def route_request(route: KernelRoute) -> bytes:
     """The route as the kernel takes it: what only it says is left out, the time that is left becomes a lifetime."""
     table = route.rtm_table if route.rtm_table < 256 else RT_TABLE_COMPAT
     head = _RTMSG.pack(

@@ -1,0 +1,70 @@
+"""What programs print with bpf_printk, from the kernel's trace pipe. kernel: kernel/trace/bpf_trace.c."""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import dataclass
+
+from routebpf.errors import MissingError
+
+_PLACES = ("/sys/kernel/tracing/trace_pipe", "/sys/kernel/debug/tracing/trace_pipe")
+_READ_BYTES = 1 << 16
+# COMMAND-PID [CPU] FLAGS TIME: bpf_trace_printk: TEXT
+_LINE = re.compile(r".*?\[(\d+)\] \S+ +(\d+)\.(\d{6}): bpf_trace_printk: (.*)")
+
+
+@dataclass(frozen=True, slots=True)
+class PipeLine:
+    """What a program printed: on which CPU, when (ns of the trace clock, to the µs), and the text."""
+
+    cpu: int
+    time: int
+    text: str
+
+    def __str__(self) -> str:
+        """As trace_pipe shows it, without the task."""
+        return f"[{self.cpu:03}] {self.time // 1_000_000_000}.{self.time // 1000 % 1_000_000:06}: {self.text}"
+
+
+class TracePipe:
+    """The pipe, open: what is printed from now on, by any program of the machine. Others who read it take lines away.
+
+    Raises MissingError where there is none to be read.
+    """
+
+    def __init__(self) -> None:
+        self._fd = -1
+        for path in _PLACES:
+            try:
+                self._fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+                break
+            except OSError:
+                continue
+        if self._fd < 0:
+            raise MissingError(
+                "what programs print in the kernel comes out of /sys/kernel/tracing/trace_pipe, which cannot be read:"
+                " mount -t tracefs tracefs /sys/kernel/tracing, as root"
+            )
+        self._rest = ""
+        self.lines()
+
+    def lines(self) -> list[PipeLine]:
+        """What was printed since the last call."""
+        text = self._rest
+        while True:
+            try:
+                data = os.read(self._fd, _READ_BYTES)
+            except BlockingIOError:
+                break
+            if not data:
+                break
+            text += data.decode(errors="replace")
+        whole, _, self._rest = text.rpartition("\n")
+        found = (_LINE.fullmatch(line) for line in whole.splitlines())
+        return [PipeLine(int(one[1]), int(one[2]) * 10**9 + int(one[3]) * 1000, one[4]) for one in found if one]
+
+    def close(self) -> None:
+        fd, self._fd = self._fd, -1
+        if fd >= 0:
+            os.close(fd)
