@@ -189,3 +189,19 @@ def test_several_prefixes_carry_the_program() -> None:
     carrying = {one["to"] for one in found["routes"] if one["program"] == "drop_smtp"}
     assert carrying == {"10.0.0.0/8", "192.168.0.0/16", "fd00::/8"}
     assert found["verdicts"]["dropped"] == 27 + 13
+
+
+def test_maps_of_one_name_in_two_objects_are_both_told(tmp_path: Path) -> None:
+    topology = tmp_path / "two.topology"
+    lines = ["link add lan0 type dummy", "link set lan0 up"]
+    for name, prefix in (("a", "10.1.0.100/32"), ("b", "10.1.0.80/32")):
+        (tmp_path / name).mkdir()
+        body = "__u32 key = 0; __u64 *seen = bpf_map_lookup_elem(&packets, &key); if (seen) *seen += 1; return BPF_OK;"
+        program = program_file(tmp_path / name, body, before=map_of("packets", "ARRAY", "__u32", "__u64", 1))
+        lines.append(f"route add {prefix} dev lan0 encap bpf xmit obj {program} section lwt_xmit")
+    topology.write_text("\n".join(lines))
+    found = report("run", "--topology", topology, "--pcap", WEB)
+    assert sorted(found["maps"]) == ["packets", "packets#2"]
+    counted = sorted(entries[0]["value"] for entries in found["maps"].values())
+    assert counted == sorted(one["packets"] for one in found["routes"] if one["program"])
+    assert min(counted) > 0

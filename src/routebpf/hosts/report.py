@@ -76,13 +76,14 @@ def maps_of(objects: Iterable[Any]) -> dict[str, list[dict[str, Any]]]:
 
 
 def listed_maps(objects: Iterable[Any]) -> dict[str, MapView]:
-    """The maps of loaded objects that a report lists, by name."""
-    return {
-        name: view
-        for one in objects
-        for name, view in one.maps.items()
-        if view.raw.definition.kind not in _HIDDEN_KINDS and view.raw.definition.key_size
-    }
+    """The maps of loaded objects that a report lists, by name; the second of a name is name#2, and so on."""
+    found: dict[str, MapView] = {}
+    for one in objects:
+        for name, view in one.maps.items():
+            if view.raw.definition.kind not in _HIDDEN_KINDS and view.raw.definition.key_size:
+                number = sum(known.partition("#")[0] == name for known in found)
+                found[f"{name}#{number + 1}" if number else name] = view
+    return found
 
 
 def plain(value: Any) -> Any:
