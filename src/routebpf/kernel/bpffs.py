@@ -87,6 +87,8 @@ def pin(held: Handle, path: str) -> None:
             os.unlink(new)
             raise
     except OSError as error:
+        if os.path.isdir(os.path.dirname(path)) and not is_bpffs(os.path.dirname(path)):
+            raise InputError(f"{doing}: this is in no BPF file system; that is mounted at {MOUNT_POINT}") from error
         raise _error(doing, error) from error
 
 
@@ -116,15 +118,16 @@ def unpin(path: str) -> bool:
 
 
 def pins(folder: str) -> Iterator[str]:
-    """The paths of the pins in a folder and those below it, in order; nothing if there is no such folder."""
+    """The paths of the pins in a folder and those below it, in order; nothing if there is no such folder.
+
+    Files with a dot in their name are the kernel's own.
+    """
     for place, folders, names in os.walk(folder):
         folders.sort()
-        yield from (os.path.join(place, name) for name in sorted(names))
+        yield from (os.path.join(place, name) for name in sorted(names) if "." not in name)
 
 
 def _error(doing: str, error: OSError) -> Error:
     if error.errno in (errno.EPERM, errno.EACCES):
         return permission_error(doing, _NEEDS_PIN)
-    if error.errno == errno.EINVAL:
-        return InputError(f"{doing}: this is in no BPF file system; that is mounted at {MOUNT_POINT}")
     return InputError(f"{doing}: {error.strerror}")

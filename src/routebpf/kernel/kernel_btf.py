@@ -21,7 +21,7 @@ SYMBOLS = "/proc/kallsyms"
 class KernelBtf(Btf):
     """The BTF of a kernel, read at the first use. Raises MissingError then, if the kernel has none."""
 
-    def __init__(self, path: str = VMLINUX) -> None:
+    def __init__(self, path: str) -> None:
         self.where = path
 
     def __getattr__(self, name: str) -> Any:
@@ -35,7 +35,7 @@ class KernelBtf(Btf):
 @cache
 def kernel_btf() -> KernelBtf:
     """The types of the running kernel; those of its modules are not among them."""
-    return KernelBtf()
+    return KernelBtf(VMLINUX)
 
 
 def has_kernel_btf() -> bool:

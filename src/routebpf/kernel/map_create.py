@@ -12,12 +12,14 @@ from routebpf.kernel.maps import KernelMap
 from routebpf.kernel.permission import permission_error
 from routebpf.kernel.running import possible_cpus
 from routebpf.kernel.syscall import MapCreate, bpf, kernel_name
-from routebpf.objects.model import MapDefinition
+from routebpf.objects.model import MapDefinition, MapKind
 from routebpf.spec.map_types import map_type_by_number
 
 _PROG_ARRAY, _PERF_EVENT_ARRAY = 3, 4
 # Their values are the kernel's own; it takes no types for them.
 _UNTYPED = frozenset((_PROG_ARRAY, _PERF_EVENT_ARRAY, 7, 8, 12, 13, 14, 15, 16, 17, 18, 25))
+_KEYLESS_TYPED = frozenset((MapKind.DATA, MapKind.RODATA, MapKind.BSS, MapKind.KCONFIG))
+_BLOOM_FILTER = 30
 _NET_ADMIN = frozenset((14, 15, 16, 17, 18, 25))
 
 
@@ -40,9 +42,8 @@ def create_map(definition: MapDefinition, *, btf_fd: int = 0) -> KernelMap:
 
 
 def _create(definition: MapDefinition, btf_fd: int) -> int:
-    is_typed = bool(btf_fd and definition.btf_value_type_id and definition.type not in _UNTYPED)
     attributes = _attributes(definition)
-    if is_typed:
+    if btf_fd and _is_typed(definition):
         attributes.btf_fd = btf_fd
         attributes.btf_key_type_id = definition.btf_key_type_id
         attributes.btf_value_type_id = definition.btf_value_type_id
@@ -54,6 +55,13 @@ def _create(definition: MapDefinition, btf_fd: int) -> int:
             return bpf(attributes)
         except OSError as error:
             raise _refusal(definition, error.errno or 0) from error
+
+
+def _is_typed(definition: MapDefinition) -> bool:
+    """Whether the kernel takes types for it: of keys too, unless it has none. kernel: map_check_btf()."""
+    if not definition.btf_value_type_id or definition.type in _UNTYPED:
+        return False
+    return bool(definition.btf_key_type_id or definition.kind in _KEYLESS_TYPED or definition.type == _BLOOM_FILTER)
 
 
 def _attributes(definition: MapDefinition) -> MapCreate:
@@ -83,14 +91,14 @@ def _refusal(definition: MapDefinition, number: int) -> MapError:
     row = map_type_by_number(definition.type)
     name = row.name if row else f"type {definition.type}"
     doing = (
-        f"map {definition.name}: create {name} of {definition.max_entries:,} entries,"
-        f" key {definition.key_size} bytes, value {definition.value_size:,} bytes, flags {definition.flags:#x}"
+        f"map {definition.name}: create {name} with max_entries {definition.max_entries:,},"
+        f" key_size {definition.key_size}, value_size {definition.value_size:,}, flags {definition.flags:#x}"
     )
     if number == errno.EPERM:
         raise permission_error(doing, needs(definition))
     advice = _ADVICE.get(number, "")
     if number == errno.EINVAL and row:
-        advice = f"an {name} is: {row.doc}" if name[0] in "AH" else f"a {name} is: {row.doc}"
+        advice = f"{name}: {row.doc}"
     return MapError(number, doing, advice)
 
 

@@ -15,6 +15,8 @@ from routebpf.objects.model import MapDefinition, MapKind
 
 # By map type: the module and the class of its maps, where they do more than hold entries.
 _CLASSES = {4: "perf_reader:PerfEventArrayMap", 27: "ringbuf_reader:RingBufMap"}
+# The kernel gives these a flag of its own: programs must not write what they hold.
+_DEVICES, _RDONLY_PROG = frozenset((14, 25)), 1 << 7
 _SECTIONS = ((".rodata", MapKind.RODATA), (".data", MapKind.DATA), (".bss", MapKind.BSS), (".kconfig", MapKind.KCONFIG))
 
 
@@ -73,7 +75,7 @@ def differences(held: KernelMap, definition: MapDefinition) -> list[str]:
         "key_size": definition.key_size,
         "value_size": definition.value_size,
         "max_entries": definition.max_entries or held.info.max_entries,
-        "flags": definition.flags,
+        "flags": definition.flags | (_RDONLY_PROG if definition.type in _DEVICES else 0),
         "map_extra": definition.map_extra,
     }
     found = [

@@ -8,7 +8,7 @@ from contextlib import ExitStack
 from types import TracebackType
 from typing import Self
 
-from routebpf.errors import InputError
+from routebpf.errors import InputError, RejectedError
 from routebpf.kernel.handle import Handle
 from routebpf.kernel.kernel_btf import kernel_btf
 from routebpf.kernel.map_create import create_map
@@ -103,7 +103,9 @@ def load_in_kernel(
     names, reuse_maps = names or {}, reuse_maps or {}
     # What is loaded keeps the BTF: nobody needs to hold it after that.
     with ExitStack() as loading, ExitStack() as held:
-        btf = loading.enter_context(load_btf(source.btf)) if source.btf else None
+        btf = _load_btf(source)
+        if btf is not None:
+            loading.enter_context(btf)
         maps: dict[str, KernelMap] = {}
         for name in used:
             maps[name] = held.enter_context(_map(source.maps[name], reuse_maps.get(name), btf))
@@ -123,6 +125,20 @@ def load_in_kernel(
             _fill_slots(source.maps[name], maps, loaded)
         return KernelObject(source, loaded, maps, held.pop_all())
     raise AssertionError("an ExitStack hides no error")
+
+
+def _load_btf(source: Object) -> Handle | None:
+    """The object's BTF in the kernel. One that it does not take (an older kernel, an unnamed parameter) is done
+    without, as by libbpf: programs run all the same, but the kernel's messages quote no source."""
+    if source.btf is None:
+        return None
+    try:
+        return load_btf(source.btf)
+    except RejectedError as error:
+        import logging  # only here: it takes 5 ms to import
+
+        logging.getLogger(__name__).warning("%s; the kernel goes without its types and source lines", error)
+        return None
 
 
 def _map(definition: MapDefinition, held: KernelMap | None, btf: Handle | None) -> KernelMap:

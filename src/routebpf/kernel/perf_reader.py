@@ -5,6 +5,7 @@ kernel: kernel/events/core.c, include/uapi/linux/perf_event.h. A buffer is a pag
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import errno
 import fcntl
@@ -19,7 +20,7 @@ from routebpf.kernel.handle import Handle
 from routebpf.kernel.maps import KernelMap
 from routebpf.kernel.permission import permission_error
 from routebpf.kernel.running import online_cpus
-from routebpf.kernel.syscall import syscall_numbers
+from routebpf.kernel.syscall import MapDelete, bpf, buffer, syscall_numbers
 from routebpf.objects.model import MapDefinition
 
 DEFAULT_PAGES = 64  # of a CPU's buffer
@@ -104,7 +105,6 @@ class PerfReader(Handle):
     def __init__(self, array: KernelMap, *, pages: int = DEFAULT_PAGES) -> None:
         if pages < 1 or pages & (pages - 1):
             raise InputError(f"map {array.name}: {pages} pages for a buffer; give a power of two")
-        # The slots are emptied when nobody holds the array any more.
         super().__init__(array.duplicate_fd())
         self._events = select.epoll(1)
         self._buffers: list[_Buffer] = []
@@ -152,6 +152,12 @@ class PerfReader(Handle):
             if not some and not self._events.poll(timeout_seconds):
                 return
 
+    def _empty_slot(self, cpu: int) -> None:
+        """The array would keep the event, and programs would put out samples to nobody."""
+        key = buffer(cpu.to_bytes(4, "little"))
+        with contextlib.suppress(OSError):  # somebody else may have done so
+            bpf(MapDelete(map_fd=self.fd, key=ctypes.addressof(key)))
+
     def _take(self) -> Iterator[tuple[int, bytes]]:
         return ((one.cpu, sample) for one in self._buffers for sample in one.samples())
 
@@ -160,6 +166,7 @@ class PerfReader(Handle):
         if "_buffers" in vars(self):
             self._events.close()
             for one in self._buffers:
+                self._empty_slot(one.cpu)
                 one.close()
         super().close()
 

@@ -16,7 +16,6 @@ from routebpf.kernel.handle import Handle
 from routebpf.kernel.permission import permission_error
 from routebpf.kernel.program_code import code_for_kernel, function_info, line_info
 from routebpf.kernel.syscall import (
-    OBJECT_NAME_BYTES,
     EnableStatistics,
     ProgramById,
     ProgramInfoStruct,
@@ -147,11 +146,11 @@ def load_program(
 ) -> KernelProgram:
     """Load a program of an object whose maps, by name, are there. `btf`: the object's, loaded.
 
-    `name`: what the kernel calls it, 15 bytes at most; the function's, cut to that, if none is given. `path` is the
-    object's, for messages. Raises RejectedError with the verifier's log, MissingError for a missing capability.
+    `name`: what the kernel calls it, at most 15 letters, digits, `_` and `.`; the function's, cut to that, if none is
+    given. `path` is the object's, for messages. Raises RejectedError with the verifier's log, MissingError for a missing capability.
     """
-    if len(name.encode()) >= OBJECT_NAME_BYTES:
-        raise InputError(f"program name {name}: {len(name.encode())} bytes; the kernel takes 15")
+    if name and kernel_name(name) != name.encode():
+        raise InputError(f"program name {name}: the kernel takes at most 15 letters, digits, `_` and `.`")
     request = _Request(program, license, maps, btf, name)
     try:
         return KernelProgram(bpf(request.attributes))

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from routebpf.errors import RejectedError
+from routebpf.isa import Names, disassemble_one
 from routebpf.kernel.permission import has_capability
 from routebpf.kernel.syscall import errno_name
 from routebpf.objects.model import LineInfo, Program
@@ -43,21 +44,35 @@ def rejection(program: Program, number: int, log: str, *, license: str, path: st
     reasons = read_reasons(log) or [f"{errno_name(number)}, and the kernel's verifier says nothing of it"]
     where = [f"load {program.name} ({program.program_type}) into the kernel"]
     parts = []
-    if not steps and path:
+    at = _instruction(steps, reasons)
+    line = program.line_at(at) if at is not None else None
+    if line:
+        where.append(f"{line.file}:{line.line}")
+        parts.append(f"  {line.line} | {line.text.strip()}")
+    elif path:
         where.append(path)
-    if steps:
-        last = steps[-1]
-        at, text = last.instructions[-1]
-        if last.line:
-            where.append(f"{last.line.file}:{last.line.line}")
-            parts.append(f"  {last.line.line} | {last.line.text.strip()}")
-        where.append(f"instruction {at} ({text.partition(';')[0].strip()})")
+    if at is not None:
+        where.append(f"instruction {at} ({_text(program, at)})")
     parts.insert(0, f"{': '.join(where)}: {'; '.join(reasons)}")
-    advice = _advice(program, "\n".join(reasons), steps, license)
+    advice = _advice(program, "\n".join(reasons), at, license)
     if advice:
         parts.append(advice)
     parts += _path(steps)
     return RejectedError("\n".join(parts), log=log)
+
+
+def _instruction(steps: list[Step], reasons: list[str]) -> int | None:
+    """Where the verifier stopped, or the instruction that it names if it had not begun."""
+    if steps:
+        return steps[-1].instructions[-1][0]
+    named = re.search(r"\binsn (\d+)", "\n".join(reasons))
+    return int(named[1]) if named else None
+
+
+def _text(program: Program, at: int) -> str:
+    following = program.instructions[at + 1] if at + 1 < len(program.instructions) else None
+    names = Names(program.maps, program.kfuncs, program.ksyms)
+    return disassemble_one(program.instructions[at], following, names)
 
 
 def read_steps(program: Program, log: str) -> Iterator[Step]:
@@ -126,16 +141,16 @@ class _Refusal:
 
     program: Program
     match: re.Match[str]
-    steps: list[Step]
+    instruction: int | None
     license: str
 
 
-def _advice(program: Program, reasons: str, steps: list[Step], license: str) -> str:
+def _advice(program: Program, reasons: str, at: int | None, license: str) -> str:
     """What to do about the first reason that the table knows, or ""."""
     for pattern, answer in _ADVICE:
         found = pattern.search(reasons)
         if found:
-            return answer if isinstance(answer, str) else answer(_Refusal(program, found, steps, license))
+            return answer if isinstance(answer, str) else answer(_Refusal(program, found, at, license))
     return ""
 
 
@@ -159,8 +174,7 @@ def _about_helper(refusal: _Refusal) -> str:
 
 def _about_missing(refusal: _Refusal) -> str:
     """An instruction that stands for something that is not there: linking knows what."""
-    at = refusal.steps[-1].instructions[-1][0] if refusal.steps else -1
-    return next((one.reason for one in refusal.program.poisons if one.instruction == at), "")
+    return next((one.reason for one in refusal.program.poisons if one.instruction == refusal.instruction), "")
 
 
 def _about_pointers(_: _Refusal) -> str:

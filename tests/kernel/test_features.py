@@ -1,0 +1,45 @@
+"""What `doctor` asks the running kernel."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from routebpf.errors import MissingError
+from routebpf.kernel.features import FEATURES, Feature, probe_features
+from routebpf.kernel.running import cpu_list, kernel_version, lockdown, online_cpus, possible_cpus
+
+pytestmark = pytest.mark.kernel
+
+
+def test_each_feature_has_a_finding_with_words_for_what_was_found():
+    found = probe_features()
+    assert [one.feature for one in found] == list(FEATURES)
+    assert all(one.detail for one in found)
+    details = {one.feature.name: one.detail for one in found}
+    assert os.uname().release.startswith(details["Linux"])
+    jit = Path("/proc/sys/net/core/bpf_jit_enable").read_text().strip()
+    assert (details["LWT_XMIT programs"] == "compiled by the JIT") == (jit != "0")
+
+
+def test_a_probe_that_fails_is_a_finding_with_its_reason():
+    def probe() -> str:
+        raise MissingError("there is no such thing")
+
+    (finding,) = probe_features([Feature("thing", "nothing", probe, "nothing")])
+    assert (finding.is_there, finding.detail) == (False, "there is no such thing")
+
+
+def test_the_running_kernels_facts_are_those_of_proc_and_sys():
+    version = Path("/proc/sys/kernel/osrelease").read_text()
+    assert version.startswith(".".join(map(str, kernel_version()[:2])))
+    assert len(online_cpus()) == os.sysconf("SC_NPROCESSORS_ONLN")
+    assert possible_cpus() >= os.sysconf("SC_NPROCESSORS_CONF")
+    assert lockdown() in ("none", "integrity", "confidentiality")
+
+
+@pytest.mark.parametrize(("text", "cpus"), [("0-3", [0, 1, 2, 3]), ("0", [0]), ("1,3-4,9", [1, 3, 4, 9]), ("", [])])
+def test_lists_of_cpus_are_read_as_the_kernel_writes_them(text, cpus):
+    assert cpu_list(text) == cpus
