@@ -86,6 +86,13 @@ def test_a_missing_program_is_named_with_those_there_are(tmp_path: Path) -> None
         load(tmp_path, TAIL).program("third")
 
 
+def test_load_refuses_a_file_with_one_program_that_may_not_run(tmp_path: Path) -> None:
+    bad = """static long (*adjust)(void *, int) = (void *)44;
+        SEC("lwt_xmit/bad") int bad(void *skb) { return adjust(skb, 0); }"""
+    with pytest.raises(routebpf.RejectedError, match=r"bpf_xdp_adjust_head"):
+        load(tmp_path, TAIL + bad)
+
+
 def test_the_interpreter_stops_a_bad_access_with_its_place(tmp_path: Path) -> None:
     text = (
         MAPS.split('SEC("lwt_xmit")')[0]
