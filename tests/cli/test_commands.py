@@ -78,8 +78,11 @@ def test_exec_shows_all_that_a_program_changed(tmp_path: Path) -> None:
         "r0        0x12c  no return code of this program type",
         f"packet    {found['packet']} (20 bytes)",
         "priority  0x3",
-        "seen[5]   16",
         f"printed   {found['trace'][0]}",
+        "",
+        "seen: 1 entry",
+        "key  value",
+        "  5     16",
     ]
     assert report(*arguments, "--engine", "jit") == found
 

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import dataclasses
 import sys
-from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 import click
 
+from routebpf.cli.map_output import print_map
 from routebpf.cli.output import print_json
 from routebpf.cli.program_argument import ProgramReference, engine_option, parse_program, type_option
 from routebpf.errors import InputError
 
 if TYPE_CHECKING:
     from routebpf.hosts.load import Engine
+    from routebpf.hosts.single_run import SingleRun
 
 
 def _bytes(_ctx: click.Context, _param: click.Parameter, value: str | None) -> bytes | None:
@@ -88,15 +90,24 @@ def command(
 
     result = run_once(prog.path, prog.selector, packet, context, engine=engine, program_type=program_type)
     if as_json:
-        print_json(asdict(result))
+        _print_json(result)
         return
     rows = [("r0", f"{result.r0:#x}  {result.meaning}"), ("packet", _after(result.packet, packet))]
     rows += [(name, f"{value:#x}") for name, value in result.context.items()]
-    rows += [(f"{name}[{one['key']}]", str(one["value"])) for name, entries in result.maps.items() for one in entries]
     rows += [("printed", line) for line in result.trace]
     width = max(len(name) for name, _ in rows)
     for name, value in rows:
         click.echo(f"{name:{width}}  {value}")
+    for name, view in result.maps.items():
+        click.echo()
+        print_map(name, view)
+
+
+def _print_json(result: SingleRun) -> None:
+    from routebpf.hosts.report import entries_of
+
+    fields = {one.name: getattr(result, one.name) for one in dataclasses.fields(result)}
+    print_json(fields | {"maps": {name: entries_of(view) for name, view in result.maps.items()}})
 
 
 def _after(now: bytes, before: bytes) -> str:

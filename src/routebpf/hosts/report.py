@@ -69,10 +69,12 @@ def objects_of(replay: Replay) -> list[Any]:
 def maps_of(objects: Iterable[Any]) -> dict[str, list[dict[str, Any]]]:
     """The maps of loaded objects, as plain values: name to entries. Constants are left out, and so are maps that
     cannot be listed (ring buffers, queues)."""
-    return {
-        name: [{"key": plain(key), "value": plain(value)} for key, value in view.items()]
-        for name, view in listed_maps(objects).items()
-    }
+    return {name: entries_of(view) for name, view in listed_maps(objects).items()}
+
+
+def entries_of(view: MapView) -> list[dict[str, Any]]:
+    """The entries of a map, as plain values."""
+    return [{"key": plain(key), "value": plain(value)} for key, value in view.items()]
 
 
 def listed_maps(objects: Iterable[Any]) -> dict[str, MapView]:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import ctypes
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from routebpf.errors import InputError
 from routebpf.hosts.load import Engine, load_unchecked
-from routebpf.hosts.report import maps_of
+from routebpf.hosts.map_view import MapView
+from routebpf.hosts.report import listed_maps
 from routebpf.runtime.cpu import CPU_CLONE, CPU_FAULT, CPU_SKB, CPU_TRACE, new_cpu
 from routebpf.runtime.packet import PacketBuffer
 from routebpf.runtime.trace import TraceRing
@@ -21,14 +21,15 @@ _ENTRY = ctypes.CFUNCTYPE(ctypes.c_uint64, ctypes.c_uint64, ctypes.c_uint64)
 @dataclass(frozen=True, slots=True)
 class SingleRun:
     """`r0`: unsigned 64-bit. `meaning`: what its low 32 bits mean to the program type. `packet`: its bytes afterwards.
-    `context`: the fields of struct __sk_buff that are other than before. `maps`: as in a report. `trace`: what it
+    `context`: the fields of struct __sk_buff that are other than before. `maps`: those that a report
+    lists and that hold anything. `trace`: what it
     printed."""
 
     r0: int
     meaning: str
     packet: bytes
     context: dict[str, int]
-    maps: dict[str, list[dict[str, Any]]]
+    maps: dict[str, MapView]
     trace: list[str]
 
 
@@ -70,7 +71,7 @@ def run_once(
         meaning=_meaning(program.program_type, r0),
         packet=buffer.data,
         context={name: now for name, offset in offsets.items() if (now := buffer.read32(offset)) != before[name]},
-        maps={name: entries for name, entries in maps_of([loaded]).items() if entries},
+        maps={name: view for name, view in listed_maps([loaded]).items() if len(view)},
         trace=[str(line) for line in trace.lines()],
     )
 
