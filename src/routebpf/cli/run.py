@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from contextlib import redirect_stdout
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -12,7 +12,8 @@ from routebpf.cli.output import print_json
 from routebpf.cli.program_argument import ProgramReference, engine_option, parse_program, type_option
 
 if TYPE_CHECKING:
-    from routebpf.hosts.embedded import EmbeddedHost
+    from routebpf.hosts.backend import Backend
+    from routebpf.hosts.host import Host
     from routebpf.hosts.load import Engine
 
 _STANDARD_OUTPUT = "-"
@@ -48,6 +49,13 @@ def _clock(_ctx: click.Context, _param: click.Parameter, value: str) -> str | in
     help="Packets come in by this device instead of being sent. It is veth0 without --topology, where it goes without"
     " saying for an LWT_IN program.",
 )
+@click.option(
+    "--backend",
+    type=click.Choice(["embedded", "kernel"]),
+    default="embedded",
+    show_default=True,
+    help="Where packets go: through this process, or as root through a network namespace made for this run.",
+)
 @engine_option(default="jit")
 @click.option("--cpus", type=click.IntRange(1, 256), default=1, show_default=True, help="Worker threads, each a CPU.")
 @click.option("--seed", type=int, default=1, show_default=True, help="Of the programs' random numbers.")
@@ -65,6 +73,7 @@ def command(
     write: str | None,
     topology: str | None,
     ingress: str | None,
+    backend: Backend,
     engine: Engine,
     cpus: int,
     seed: int,
@@ -83,12 +92,28 @@ def command(
         raise click.UsageError("give either PROG or --topology FILE, whose routes name their programs")
     if topology is not None and (prefixes or program_type):
         raise click.UsageError("--to and --type go with PROG; the routes of --topology say both themselves")
-    settings: dict[str, Any] = {"seed": seed, "clock": clock, "cpus": cpus}
-    if topology is not None:
-        host, way_in = _topology_host(topology, engine, settings), None
-    else:
-        assert prog is not None
-        host, way_in = _one_route_host(prog, prefixes, engine, program_type, settings)
+    from routebpf.hosts.backend import host_for
+
+    with host_for(backend, seed=seed, clock=clock, cpus=cpus) as host:  # type: ignore[arg-type]
+        if topology is not None:
+            way_in = None
+            _apply_topology(host, topology, engine)
+        else:
+            assert prog is not None
+            way_in = _add_one_route(host, prog, prefixes, engine, program_type)
+        _replay(host, pcap, write, ingress or way_in, list_packets=list_packets, verbose=verbose, as_json=as_json)
+
+
+def _replay(
+    host: Host,
+    pcap: str,
+    write: str | None,
+    way_in: str | None,
+    *,
+    list_packets: bool,
+    verbose: bool,
+    as_json: bool,
+) -> None:
     from routebpf.cli.progress import progress_bar
     from routebpf.cli.run_output import print_replay, watcher
 
@@ -97,7 +122,7 @@ def command(
             replay = host.replay(
                 pcap,
                 write=write,
-                device=ingress or way_in,
+                device=way_in,
                 keep_packets=list_packets and as_json,
                 columns=list_packets and as_json,
                 progress=progress,
@@ -111,27 +136,20 @@ def command(
         raise replay.damage
 
 
-def _topology_host(path: str, engine: Engine, settings: dict[str, Any]) -> EmbeddedHost:
-    from routebpf.hosts.embedded import EmbeddedHost
+def _apply_topology(host: Host, path: str, engine: Engine) -> None:
     from routebpf.hosts.topology import read_topology
     from routebpf.hosts.topology_apply import apply_topology
 
-    host = EmbeddedHost(**settings)
     apply_topology(host, read_topology(path), engine=engine, where=path)
-    return host
 
 
-def _one_route_host(
-    prog: ProgramReference,
-    prefixes: tuple[str, ...],
-    engine: Engine,
-    program_type: str | None,
-    settings: dict[str, Any],
-) -> tuple[EmbeddedHost, str | None]:
-    """The host, and the device that packets come in by if they are not sent: those are all that meet LWT_IN."""
-    from routebpf.hosts.load import load_unchecked
-    from routebpf.hosts.one_route import DEVICE, one_route_host
+def _add_one_route(
+    host: Host, prog: ProgramReference, prefixes: tuple[str, ...], engine: Engine, program_type: str | None
+) -> str | None:
+    """Make the host that of the one route: the device that packets come in by if they are not sent. Those are all that
+    meet LWT_IN."""
+    from routebpf.hosts.one_route import DEVICE, add_one_route
 
-    loaded = load_unchecked(prog.path, program_type=program_type, engine=engine, cpus=settings["cpus"])
-    program = loaded.program(prog.selector)
-    return one_route_host(program, prefixes, **settings), DEVICE if program.program_type == "LWT_IN" else None
+    program = host.load(prog.path, program_type=program_type, engine=engine).program(prog.selector)
+    add_one_route(host, program, prefixes)
+    return DEVICE if program.program_type == "LWT_IN" else None

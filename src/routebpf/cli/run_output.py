@@ -14,7 +14,7 @@ from routebpf.datapath.verdicts import REASONS, VERDICT_NAMES, reason_of
 from routebpf.hosts.report import listed_maps, objects_of
 
 if TYPE_CHECKING:
-    from routebpf.hosts.embedded import EmbeddedHost
+    from routebpf.hosts.host import Host
     from routebpf.hosts.replay import Replay, Watch
 
 _NO_ROUTE = 0  # its row in a replay's counts
@@ -62,7 +62,7 @@ def _verdict_rows(route: str, program: str, counts: Any) -> Iterator[tuple[str, 
         route = program = ""
 
 
-def watcher(host: EmbeddedHost, *, packets: bool, trace: bool) -> Watch | None:
+def watcher(host: Host, *, packets: bool, trace: bool) -> Watch | None:
     """What shows each batch while the capture is replayed: a line a packet, what programs print; None for neither."""
     if not packets and not trace:
         return None

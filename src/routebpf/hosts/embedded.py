@@ -79,11 +79,13 @@ class EmbeddedHost:
     def close(self) -> None:
         """Nothing outlives the host; others of its kind have something to give back."""
 
-    def load(self, source: str | os.PathLike[str] | bytes, *, program_type: str | None = None) -> LoadedObject:
-        """Load a program file, with maps for this host's CPUs: `hosts.load.load`."""
-        from routebpf.hosts.load import load
+    def load(
+        self, source: str | os.PathLike[str] | bytes, *, program_type: str | None = None, engine: Engine = "jit"
+    ) -> LoadedObject:
+        """Load a program file, with maps for this host's CPUs: `hosts.load.load_unchecked`."""
+        from routebpf.hosts.load import load_unchecked
 
-        return load(source, program_type=program_type, cpus=self.cpus)
+        return load_unchecked(source, program_type=program_type, engine=engine, cpus=self.cpus)
 
     def topology(self, engine: Engine = "jit") -> EmbeddedTopology:
         """What does a topology's commands on this host: see `topology_apply.apply_topology`."""

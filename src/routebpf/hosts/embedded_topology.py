@@ -12,7 +12,7 @@ from routebpf.errors import InputError
 from routebpf.hosts import topology_values as lines
 from routebpf.hosts.embedded import EmbeddedHost
 from routebpf.hosts.embedded_routes import hops_of
-from routebpf.hosts.load import Engine, load_unchecked
+from routebpf.hosts.load import Engine
 from routebpf.hosts.topology_apply import TopologyApplier
 
 _DEFAULT_METRIC = {4: 0, 6: 1024}
@@ -36,16 +36,12 @@ class EmbeddedTopology(TopologyApplier):
     called = "the embedded host"
 
     def __init__(self, host: EmbeddedHost, engine: Engine) -> None:
-        super().__init__()
+        super().__init__(engine)
         self.host = host
-        self.engine = engine
 
     @property
     def target(self) -> EmbeddedHost:
         return self.host
-
-    def load(self, path: str, program_type: str) -> Any:
-        return load_unchecked(path, program_type=program_type, engine=self.engine, cpus=self.host.cpus)
 
     def route(self, one: lines.Route) -> None:
         _route(self, one)

@@ -136,8 +136,11 @@ class Host(Protocol):
 
     def add_rule(self, rule: Rule, family: int = 4) -> None: ...
 
-    def load(self, source: str | os.PathLike[str] | bytes, *, program_type: str | None = None) -> Any:
-        """Load a program file for this host: `programs` and `maps` by name."""
+    def load(
+        self, source: str | os.PathLike[str] | bytes, *, program_type: str | None = None, engine: Engine = "jit"
+    ) -> Any:
+        """Load a program file for this host: `programs` and `maps` by name, and `program(selector)`, which checks the
+        one that it chooses. `engine` is what runs programs in this process."""
 
     def topology(self, engine: Engine = "jit") -> TopologyApplier:
         """What does the commands of a topology on this host: see `topology_apply.apply_topology`."""

@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from routebpf.kernel.trace_pipe import TracePipe
 
 _LOOPBACK_INDEX = 1
+_FAR_INDEX = 1 << 20  # the ifindexes of far ends are these and those of the devices
 _VETHS = frozenset({"ethernet", "veth"})
 _TUNS = frozenset({"tun", "tap"})
 _WITH_ARP = frozenset({"ethernet", "veth", "tap"})
@@ -144,6 +145,8 @@ class KernelHost:
         """Change a device."""
         old = self.device(name)
         devices.set_device(self.netlink, old.ifindex, f"device {name}", up=up, mtu=mtu, mac=mac, arp=arp)
+        if mtu is not None and self.wires.has_far_end(name):
+            self._set_far_end(old, mtu=mtu)
         device = replace(
             old,
             is_up=old.is_up if up is None else up,
@@ -173,14 +176,13 @@ class KernelHost:
     def _make(self, device: Device, tunnel: devices.TunnelSettings) -> None:
         name, number, kind = device.name, device.ifindex, device.kind
         if kind in _VETHS:
-            far_end = f"far{number}"
+            far_end = _far_end(device)
             devices.add_veth(
                 self.netlink, name, ifindex=number, mac=device.mac, mtu=device.mtu, peer=far_end,
-                peer_namespace=self._ground.far,
+                peer_ifindex=_far_index(device), peer_namespace=self._ground.far,
             )  # fmt: skip
-            far = devices.list_devices(self._far_netlink)[far_end]
-            devices.set_device(self._far_netlink, far.ifindex, f"device {name}: its other end", up=True)
             self.wires.add_pair(name, far_end)
+            self._set_far_end(device, up=True)
         elif kind in _TUNS:
             self.wires.add_seen_here(name, devices.open_tun(self.namespace, name, kind, number))
             own = device.mac if KINDS[kind].flags & DEVICE_ETHERNET else None
@@ -195,6 +197,10 @@ class KernelHost:
         devices.set_device(
             self.netlink, number, f"device {name}", up=True if device.is_up else None, arp=None if wants_arp else False
         )
+
+    def _set_far_end(self, device: Device, **changes: Any) -> None:
+        doing = f"device {device.name}: its other end"
+        devices.set_device(self._far_netlink, _far_index(device), doing, **changes)
 
     def _adopt(self, found: devices.KernelDevice) -> None:
         """A device that is there already: its frames are seen on itself."""
@@ -363,7 +369,13 @@ class KernelHost:
 
     # Programs
 
-    def load(self, source: str | os.PathLike[str] | bytes, *, program_type: str | None = None) -> KernelLoadedObject:
+    def load(
+        self,
+        source: str | os.PathLike[str] | bytes,
+        *,
+        program_type: str | None = None,
+        engine: Engine = "jit",  # noqa: ARG002 (of the embedded host)
+    ) -> KernelLoadedObject:
         """Load a program file for this host: `kernel_load.load_for_kernel`. It goes with the host, routes aside."""
         loaded = load_for_kernel(source, program_type=program_type)
         self._loaded[id(loaded)] = loaded
@@ -439,7 +451,8 @@ class KernelHost:
     def ready(self) -> None:
         """Wait until what changed has taken effect: IPv6 addresses are of use a moment after they are there."""
         if not self._is_current:
-            addresses.wait_for_addresses(self.netlink)
+            wired = [one.ifindex for one in self.devices.values() if one.is_up and self.wires.has_far_end(one.name)]
+            addresses.wait_for_addresses(self.netlink, wired)
             self.lookups.clear()
             self._is_current = True
 
@@ -470,6 +483,14 @@ class _ForeignProgram:
     @property
     def entry(self) -> int:
         raise NetlinkError(f"program {self.name} is the kernel's", errno.EINVAL)
+
+
+def _far_end(device: Device) -> str:
+    return f"far{device.ifindex}"
+
+
+def _far_index(device: Device) -> int:
+    return _FAR_INDEX + device.ifindex
 
 
 def _network(prefix: str, via: str | None, src: str | None) -> Prefix:

@@ -97,6 +97,7 @@ class KernelLoadedObject:
                 return part
         held = {name: one for part in self._parts for name, one in part.maps.items()}
         self._parts.append(load_in_kernel(self.object, programs=[program], reuse_maps=held))
+        self._parts[-1].open_perf_buffers()
         vars(self).pop("maps", None)
         return self._parts[-1]
 

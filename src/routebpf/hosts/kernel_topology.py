@@ -40,9 +40,6 @@ class KernelTopology(TopologyApplier):
     def target(self) -> KernelHost:
         return self.host
 
-    def load(self, path: str, program_type: str) -> Any:
-        return self.host.load(path, program_type=program_type)
-
     def add_link(self, link: lines.Link) -> None:
         if link.tunnel is None:
             super().add_link(link)

@@ -44,6 +44,7 @@ _REASONS = {
 }
 _BROADCAST_TYPES = frozenset({"broadcast", "multicast"})
 _LOOPBACK = "lo"
+_IPV6_LOOPBACK = bytes(15) + b"\1"
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +120,8 @@ def _of_frames(seen: Seen, devices: Mapping[str, Device], neighbours: Mapping[tu
         return at.SENT if expected is None or last.data[:6] == expected else at.REROUTED
     device = devices.get(last.device)
     known = {mac for (name, _), mac in neighbours.items() if name == last.device}
-    is_own = device is not None and last.data[6:12] == device.mac and last.data[:6] in known
+    is_of_many = bool(last.data[0] & 1)
+    is_own = device is not None and last.data[6:12] == device.mac and (is_of_many or last.data[:6] in known)
     return at.REROUTED if is_own or last.device == _LOOPBACK else at.REDIRECTED
 
 
@@ -138,6 +140,10 @@ def _of_nothing_in(seen: Seen, devices: Mapping[str, Device]) -> int:
     is_ipv4 = packet[0] >> 4 == 4
     if is_ipv4 and not _has_good_checksum(packet):
         return at.IP_CHECKSUM
+    if is_ipv4 and packet[16] >> 4 == 0xE:
+        return at.NOT_FORWARDED
+    if not is_ipv4 and (packet[8] == 0xFF or packet[24:40] == _IPV6_LOOPBACK):
+        return at.MARTIAN
     if way.refusal:
         if way.refusal == EINVAL:
             return at.BLACKHOLE if way.number is not None else at.MARTIAN

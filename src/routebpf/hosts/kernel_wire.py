@@ -88,6 +88,10 @@ class Wires:
         if device in self._tuns:
             os.close(self._tuns.pop(device))
 
+    def has_far_end(self, device: str) -> bool:
+        """Whether a device's other end is in the far namespace."""
+        return device in self._far_ends
+
     def takes_in(self, device: str) -> bool:
         """Whether packets can come in by a device."""
         return device in self._far_ends or device in self._tuns
@@ -154,17 +158,21 @@ def _is_marker(frame: bytes) -> bool:
 
 
 def frames_of(seen: Iterable[SeenFrame], sent: bytes, time: int, bare: Container[str]) -> Iterator[Frame]:
-    """Those that are no chatter: what a host says by itself, unless the packet that was sent is of that kind. `time`:
-    that of the packet, in ns. `bare`: the devices whose frames have no link header."""
-    keep_all = _is_chatter(_with_link_header(sent))
+    """Those that are no chatter: what a host says by itself. If the packet that was sent is of that kind, what has its
+    source address is not. `time`: that of the packet, in ns. `bare`: the devices whose frames have no link header."""
+    source = _source(sent) if _is_chatter(_with_link_header(sent)) else b""
     for one in seen:
         data = _with_link_header(one.data) if one.device in bare else one.data
-        if keep_all or not _is_chatter(data):
+        if not _is_chatter(data) or (source and _source(data[14:]) == source):
             yield Frame(one.device, one.data, time)
 
 
 def _with_link_header(packet: bytes) -> bytes:
     return bytes(12) + (_IPV4 if packet[:1] < b"\x60" else _IPV6) + packet
+
+
+def _source(packet: bytes) -> bytes:
+    return packet[12:16] if packet[:1] < b"\x60" else packet[8:24]
 
 
 def asked_of(seen: Iterable[SeenFrame]) -> Iterator[Asked]:

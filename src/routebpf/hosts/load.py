@@ -86,10 +86,9 @@ class LoadedProgram:
         self.object.fill_program_arrays(self.program)
         return compiled.entry
 
-    @property
-    def fault(self) -> BaseException | None:
-        """Why the program's last run was stopped, where the engine checks runs."""
-        return self.compiled.fault if "compiled" in vars(self) else None
+    def take_fault(self, cpu: int) -> BaseException | None:
+        """Why the program's last run on the CPU at that address was stopped, where the engine checks runs; once."""
+        return self.compiled.take_fault(cpu) if "compiled" in vars(self) else None
 
     @cached_property
     def is_plain(self) -> bool:

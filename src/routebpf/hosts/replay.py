@@ -19,7 +19,14 @@ from routebpf.datapath.worker import RESULT, SINK_ROOM, Worker
 from routebpf.errors import InputError, RuntimeFault
 from routebpf.hosts.host import Frame, Sent
 from routebpf.runtime.cpu import CLOCK_MACHINE, CLOCK_SET
-from routebpf.runtime.device import FRAME_HEADER_BYTES, FRAME_IFINDEX, FRAME_LENGTH, FRAME_PACKET, FRAME_TIME
+from routebpf.runtime.device import (
+    FRAME_HEADER_BYTES,
+    FRAME_IFINDEX,
+    FRAME_LENGTH,
+    FRAME_PACKET,
+    FRAME_TIME,
+    SINK_LARGEST,
+)
 
 if TYPE_CHECKING:
     from routebpf.datapath.capture_reader import Capture
@@ -52,7 +59,6 @@ class Replay:
     frames: dict[str, int]
     frame_bytes: dict[str, int]
     seconds: float = 0.0
-    lost_frames: int = 0
     columns: np.ndarray[Any, Any] | None = None
     packet_frames: list[list[Frame]] | None = None
     damage: InputError | None = None
@@ -105,6 +111,7 @@ def run_one(host: EmbeddedHost, packet: bytes, *, time: int, mark: int, ingress:
     worker.start(rows, host.take_numbers(1), results=results.ctypes.data, flags=flags, ingress=ingress, mark=mark)
     worker.run()
     _check_fault(host, worker)
+    _check_sink(worker)
     frames = tuple(frame for _, frame in _frames_in(_sink_copy(worker), _device_names(host)))
     worker.keep_frames(False)
     reason = reason_of(int(results[0]["reason"]))
@@ -214,33 +221,33 @@ class _Run:
         cuts = [len(rows) * number // len(self.workers) for number in range(len(self.workers) + 1)]
         parts = [(worker, cuts[n], cuts[n + 1]) for n, worker in enumerate(self.workers)]
 
-        def work(part: tuple[Worker, int, int]) -> list[Bytes]:
+        def work(part: tuple[Worker, int, int]) -> Iterator[Bytes]:
             worker, start, end = part
             place = results.ctypes.data + start * RESULT.itemsize if wanted else 0
             worker.start(rows[start:end], first + start, results=place, flags=self._flags, ingress=self.ingress, mark=0)
             return self._work(worker, end - start)
 
-        kept = self.pool.map(work, parts) if self.pool else map(work, parts)
-        for (worker, _, _), chunks in zip(parts, list(kept), strict=True):
-            _check_fault(self.host, worker)
+        # All threads end before anything is raised. One CPU's frames are taken as they leave, so they need no room.
+        kept = list(self.pool.map(lambda part: list(work(part)), parts)) if self.pool else map(work, parts)
+        for (worker, _, _), chunks in zip(parts, kept, strict=True):
             for chunk in chunks:
                 self._take(chunk, results, first)
+            _check_fault(self.host, worker)
+            _check_sink(worker)
         if self.keep_columns:
             self._columns.append(results)
         if self.watch is not None:
             self.watch(rows, results)
 
-    def _work(self, worker: Worker, count: int) -> list[Bytes]:
+    def _work(self, worker: Worker, count: int) -> Iterator[Bytes]:
         """Run a CPU's part: the frames that left."""
-        chunks: list[Bytes] = []
         done = -1
         while done < count and not worker.has_fault:
             done = worker.run()
             chunk = _sink_copy(worker)
             worker.empty_sink()
             if len(chunk):
-                chunks.append(chunk)
-        return chunks
+                yield chunk
 
     def _take(self, chunk: Bytes, results: np.ndarray[Any, Any], first: int) -> None:
         if self.writer is not None:
@@ -272,7 +279,6 @@ class _Run:
             reason_counts=sum(worker.reason_counts().astype(np.int64) for worker in self.workers),  # type: ignore[arg-type]
             frames=frames,
             frame_bytes=sizes,
-            lost_frames=sum(worker.lost_frames for worker in self.workers),
             columns=np.concatenate(self._columns) if self._columns else None,
             packet_frames=self._packet_frames if self.keep_frames else None,
         )
@@ -292,10 +298,19 @@ def _check_fault(host: EmbeddedHost, worker: Worker) -> None:
     worker.clear_fault()
     for route in host.numbered_routes():
         for program in route.programs:
-            fault = getattr(program, "fault", None)
+            fault = program.take_fault(worker.address)
             if fault is not None:
                 raise fault
     raise RuntimeFault("a program was stopped, and no program of a route says why: it was a tail call's")
+
+
+def _check_sink(worker: Worker) -> None:
+    """Raise where frames that left are not among those that were kept."""
+    if worker.lost_frames:
+        raise RuntimeFault(
+            f"keeping the frames that left: those of one packet took more than {SINK_LARGEST >> 30} GiB, and"
+            f" {worker.lost_frames:,} found no room; run without keeping frames to count them only"
+        )
 
 
 def _device_names(host: EmbeddedHost) -> dict[int, str]:

@@ -64,8 +64,9 @@ def run_once(
         cpu.write(field, address.to_bytes(8, "little"))
     r0 = int(_ENTRY(program.entry)(cpu.address, buffer.address))
     if int.from_bytes(cpu.read(CPU_FAULT, 4), "little"):
-        assert program.fault is not None
-        raise program.fault
+        fault = program.take_fault(cpu.address)
+        assert fault is not None
+        raise fault
     return SingleRun(
         r0=r0,
         meaning=_meaning(program.program_type, r0),

@@ -44,7 +44,8 @@ class TopologyApplier(ABC):
     # What this host is called in errors.
     called: ClassVar[str]
 
-    def __init__(self) -> None:
+    def __init__(self, engine: Engine = "jit") -> None:
+        self.engine = engine
         self.objects: dict[tuple[str, str], Any] = {}
 
     @property
@@ -70,17 +71,14 @@ class TopologyApplier(ABC):
     @abstractmethod
     def rule(self, one: lines.Rule) -> None: ...
 
-    @abstractmethod
-    def load(self, path: str, program_type: str) -> Any:
-        """Load an object file: what has `program(selector)`."""
-
     def program(self, hook: lines.Hook, one: lines.BpfProgram) -> Any:
         """The program that an encap names."""
         if one.object is None:
             raise InputError(f"the program {one.pinned} is pinned in a kernel; {self.called} takes obj FILE")
         key = (one.object, hook)
         if key not in self.objects:
-            self.objects[key] = self.load(one.object, _PROGRAM_TYPES[hook])
+            program_type = _PROGRAM_TYPES[hook]
+            self.objects[key] = self.target.load(one.object, program_type=program_type, engine=self.engine)
         return self.objects[key].program(one.program or one.section)
 
     # Devices

@@ -48,6 +48,8 @@ ADDRESS_FLAGS = {
     "deprecated": 0x20, "tentative": 0x40, "permanent": 0x80, "mngtmpaddr": 0x100, "noprefixroute": 0x200,
     "autojoin": 0x400,
 }  # fmt: skip
+_TENTATIVE = ADDRESS_FLAGS["tentative"]
+_LINK_LOCAL = b"\xfe\x80"
 # kernel: include/uapi/linux/fib_rules.h
 _RULE_ACTIONS = {"lookup": 1, "goto": 2, "nop": 3, "blackhole": 6, "unreachable": 7, "prohibit": 8}
 _RULE_INVERT = 2
@@ -136,11 +138,15 @@ def read_addresses(sock: RouteSocket) -> list[KernelAddress]:
     return found
 
 
-def wait_for_addresses(sock: RouteSocket, *, seconds: float = 2.0) -> None:
-    """Wait until no IPv6 address is tentative, for so long at most: the kernel makes them valid a moment after they
-    are there, even without duplicate address detection."""
+def wait_for_addresses(sock: RouteSocket, link_local: Iterable[int] = (), *, seconds: float = 3.0) -> None:
+    """Wait until no IPv6 address is tentative and the devices `link_local` (ifindexes) have their link-local ones, for
+    so long at most: the kernel sees to both a moment after a device is up, even without duplicate address detection."""
     end = time.monotonic() + seconds
-    while any(one.flags & ADDRESS_FLAGS["tentative"] for one in read_addresses(sock)) and time.monotonic() < end:
+    while time.monotonic() < end:
+        found = read_addresses(sock)
+        have = {one.ifindex for one in found if one.address[:2] == _LINK_LOCAL and not one.flags & _TENTATIVE}
+        if not any(one.flags & _TENTATIVE for one in found) and have.issuperset(link_local):
+            return
         time.sleep(0.001)
 
 

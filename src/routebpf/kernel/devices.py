@@ -35,7 +35,6 @@ _IFLA_ADDRESS, _IFLA_IFNAME, _IFLA_MTU, _IFLA_LINK, _IFLA_LINKINFO, _IFLA_EXT_MA
 _INFO_KIND = 1
 _SKIP_STATISTICS = 1 << 3  # RTEXT_FILTER_SKIP_STATS
 _IFF_UP, _IFF_NOARP = 1, 0x80
-_ETH_MAX_MTU = 65_535
 _GRE_KEY = 0x2000
 
 _TUN_FILE = "/dev/net/tun"
@@ -86,12 +85,23 @@ def list_devices(sock: RouteSocket) -> dict[str, KernelDevice]:
 
 
 def add_veth(
-    sock: RouteSocket, name: str, *, ifindex: int, mac: bytes, mtu: int, peer: str, peer_namespace: Namespace
+    sock: RouteSocket,
+    name: str,
+    *,
+    ifindex: int,
+    mac: bytes,
+    mtu: int,
+    peer: str,
+    peer_ifindex: int,
+    peer_namespace: Namespace,
 ) -> None:  # fmt: skip
-    """Make a veth device with its other end in another namespace, both down. That end takes frames of any size."""
+    """Make a veth device with its other end in another namespace, both down. Both ends have the same MTU: the kernel
+    drops what is longer than that of the other end. With different ifindexes they are of use at once when both are up;
+    with equal ones the kernel may take a second (net/core/link_watch.c, linkwatch_urgent_event()).
+    """
     fd = os.open(peer_namespace.path, os.O_RDONLY | os.O_CLOEXEC)
     try:
-        far = {"attrs": [("IFLA_IFNAME", peer), ("IFLA_MTU", _ETH_MAX_MTU), ("IFLA_NET_NS_FD", fd)]}
+        far = {"index": peer_ifindex, "attrs": [("IFLA_IFNAME", peer), ("IFLA_MTU", mtu), ("IFLA_NET_NS_FD", fd)]}
         _add(sock, name, "veth", {"attrs": [("VETH_INFO_PEER", far)]}, ifindex=ifindex, mac=mac, mtu=mtu)
     finally:
         os.close(fd)
