@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import socket
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from routebpf.errors import Error, InputError
 from routebpf.kernel.attach_operation import (
@@ -17,12 +16,11 @@ from routebpf.kernel.attach_operation import (
     is_carried,
     no_step,
     open_operation,
-    programs_on,
 )
 from routebpf.kernel.attach_targets import (
     NewRoute,
     Prefix,
-    RoutesByPrefix,
+    Routes,
     Selection,
     check_route,
     choose_route,
@@ -30,18 +28,11 @@ from routebpf.kernel.attach_targets import (
     new_route,
     problems,
 )
-from routebpf.kernel.attached_programs import (
-    HOOKS,
-    LoadedProgram,
-    find_loaded,
-    keepable_maps,
-    load,
-    pin_program,
-)
+from routebpf.kernel.attached_programs import HOOKS, LoadedProgram, find_loaded, keepable_maps, load, pin_program
 from routebpf.kernel.ledger import Carried, Entry, ProgramRecord
 from routebpf.kernel.namespaces import Namespace
-from routebpf.kernel.route_identity import RouteKey, is_same_but_programs, key_of, route_text
-from routebpf.kernel.routes import KernelRoute
+from routebpf.kernel.route_bulk import Route
+from routebpf.kernel.route_identity import RouteKey, key_text, route_text
 from routebpf.objects.model import Object, Program
 
 What = Literal["attach", "replace", "create", "unchanged"]
@@ -60,34 +51,30 @@ class AttachOptions:
     dry_run: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Attached:
-    """What was done to a route (or would be, in a dry run). `route`: in words; `had`: programs that were there, by
-    hook; `program`: what it is called on the route, "" in a dry run of one not loaded; `kept_maps`: of the program
-    before it."""
+class Attached(NamedTuple):
+    """What was done to a route (or would be, in a dry run). `route`: as it was, or as it was made; `had`: programs that
+    were there, by hook; `program`: what it is called on the route; `kept_maps`: of the program before it."""
 
     what: What
-    key: RouteKey
-    route: str
+    route: Route
     hook: str
     program: str
     had: dict[str, str]
     kept_maps: tuple[str, ...] = ()
 
 
-@dataclass(slots=True)
-class _Target:
-    """A route to be given a program: `route` as it is, or as it is to be made."""
+class _Target(NamedTuple):
+    """A route to be given a program: as it is, or as it is to be made."""
 
     key: RouteKey
-    route: KernelRoute
+    route: Route
     is_new: bool
     entry: Entry | None
     carries: Carried  # of ours, now
 
-    def earlier(self, hook: str) -> str | None:
-        """The program of ours that the route carries, or carried when somebody else changed it."""
-        return self.entry.carries.programs.get(hook) if self.entry else None
+
+_NOTHING = Carried()
+Chosen = dict[str | None, ProgramRecord | LoadedProgram]
 
 
 def attach(
@@ -111,21 +98,27 @@ def attach(
         raise InputError(f"headroom {options.headroom}: the kernel takes 0 to {MAX_HEADROOM} bytes")
     with open_operation(namespace, on_step) as operation:
         targets = _find_targets(operation, prefixes, options)
-        groups: dict[str | None, list[_Target]] = {}
-        for one in targets:
-            groups.setdefault(one.earlier(hook), []).append(one)
-        chosen = {earlier: _choose_program(operation, source, program, earlier, options) for earlier in groups}
+        chosen: Chosen = {
+            earlier: _choose_program(operation, source, program, earlier, options)
+            for earlier in {_earlier(one, hook) for one in targets}
+        }
         operation.step("loaded")
-        done = {one.key: _describe(operation, one, chosen[one.earlier(hook)], hook, options) for one in targets}
-        changing = [one for one in targets if done[one.key].what != "unchanged"]
+        planned = _plan(targets, chosen, hook, options)
+        done = [_describe(one, chosen[_earlier(one, hook)], carried, hook) for one, carried in planned]
+        changing = [pair for pair, one in zip(planned, done, strict=True) if one.what != "unchanged"]
         if not options.dry_run and changing:
-            _change(operation, changing, chosen, hook, options)
-        return list(done.values())
+            _change(operation, changing, [chosen[one] for one in {_earlier(one, hook) for one, _ in changing}])
+        return done
+
+
+def _earlier(target: _Target, hook: str) -> str | None:
+    """The program of ours that the route carries, or carried when somebody else changed it."""
+    return target.entry.carries.programs.get(hook) if target.entry else None
 
 
 def _find_targets(operation: Operation, prefixes: Sequence[Prefix], options: AttachOptions) -> list[_Target]:
     """The route of each prefix. Raises one InputError for all that are wrong."""
-    routes = RoutesByPrefix(operation.sock, {one.family for one in prefixes}, options.selection.table)
+    routes = operation.list_table({one.family for one in prefixes}, options.selection.table)
     targets: dict[RouteKey, _Target] = {}
     errors: list[InputError] = []
     for prefix in prefixes:
@@ -139,29 +132,26 @@ def _find_targets(operation: Operation, prefixes: Sequence[Prefix], options: Att
     return list(targets.values())
 
 
-def _find_target(operation: Operation, routes: RoutesByPrefix, prefix: Prefix, options: AttachOptions) -> _Target:
-    entries = operation.ledger.book.entries
+def _find_target(operation: Operation, routes: Routes, prefix: Prefix, options: AttachOptions) -> _Target:
     route = choose_route(routes, prefix, options.selection, operation.devices)
     if route is None:
         if options.create is None:
             raise missing_route(operation.sock, prefix, options.selection, operation.devices)
         made = new_route(operation.sock, prefix, options.selection, options.create, operation.devices)
-        key = key_of(made)
-        if prefix.family == socket.AF_INET6 and not key.metric:
-            key = key._replace(metric=1024)
-        return _Target(key, made, True, None, Carried())
-    check_route(route, routes, operation.devices)
-    key = key_of(route)
-    entry = entries.get(key)
-    there = programs_on(route)
-    is_ours = entry is not None and is_carried(route, entry.carries)
-    if there and not is_ours and not options.force:
+        return _Target(made.key, made, True, None, _NOTHING)
+    check_route(route, operation.devices)
+    key = route.key
+    entry = operation.ledger.book.entries.get(key)
+    there = route.shape.programs
+    if entry is not None and is_carried(route, entry.carries):
+        return _Target(key, route, False, entry, entry.carries)
+    if there and not options.force:
         names = ", ".join(f"{name} ({hook})" for hook, name in there.items())
         raise InputError(
-            f"route {route_text(route, operation.devices.names)}: it carries a program that was not attached by"
+            f"route {route_text(route.full, operation.devices.names)}: it carries a program that was not attached by"
             f" routebpf: {names}; --force replaces it, and detach will not bring it back"
         )
-    return _Target(key, route, False, entry, entry.carries if entry and is_ours else Carried())
+    return _Target(key, route, False, entry, _NOTHING)
 
 
 def _choose_program(
@@ -172,66 +162,65 @@ def _choose_program(
     kept = keepable_maps(source, [before]) if before and not options.reset_maps else {}
     if not options.reset_maps:
         for record in find_loaded(operation.ledger, source, program):
-            if all(record.maps[name].id == held.id for name, held in kept.items()):
+            if all(record.maps[name].id == held.id for name, held in kept.items() if name in record.maps):
                 return record
     loaded = load(source, program, kept, operation.held)
     operation.program_fds[loaded.name] = loaded.kernel.fd
     return loaded
 
 
-def _next_carried(target: _Target, program: str, hook: str, options: AttachOptions) -> Carried:
-    headroom = target.carries.headroom if options.headroom is None else options.headroom
-    return Carried({**target.carries.programs, hook: program}, headroom)
+def _plan(
+    targets: Sequence[_Target], chosen: Chosen, hook: str, options: AttachOptions
+) -> list[tuple[_Target, Carried]]:
+    """What each route is to carry; the same object for routes that carry the same."""
+    made: dict[tuple[int, str], Carried] = {}
+    found = []
+    for one in targets:
+        name = chosen[_earlier(one, hook)].name
+        kind = (id(one.carries), name)
+        planned = made.get(kind)
+        if planned is None:
+            headroom = one.carries.headroom if options.headroom is None else options.headroom
+            planned = made[kind] = Carried({**one.carries.programs, hook: name}, headroom)
+        found.append((one, planned))
+    return found
 
 
-def _describe(
-    operation: Operation,
-    target: _Target,
-    chosen: ProgramRecord | LoadedProgram,
-    hook: str,
-    options: AttachOptions,
-) -> Attached:
-    had = {} if target.is_new else programs_on(target.route)
-    what: What = "create" if target.is_new else "replace" if had else "attach"
-    if not target.is_new and _next_carried(target, chosen.name, hook, options) == target.carries:
-        what = "unchanged"
+def _describe(target: _Target, chosen: ProgramRecord | LoadedProgram, planned: Carried, hook: str) -> Attached:
     kept = chosen.kept_maps if isinstance(chosen, LoadedProgram) else ()
-    text = route_text(target.route, operation.devices.names)
-    return Attached(what, target.key, text, hook, chosen.name, had, kept)
+    if target.is_new:
+        return Attached("create", target.route, hook, chosen.name, {}, kept)
+    had = target.route.shape.programs
+    what: What = "unchanged" if planned == target.carries else "replace" if had else "attach"
+    return Attached(what, target.route, hook, chosen.name, had, kept)
 
 
 def _change(
     operation: Operation,
-    targets: Sequence[_Target],
-    chosen: dict[str | None, ProgramRecord | LoadedProgram],
-    hook: str,
-    options: AttachOptions,
+    changing: Sequence[tuple[_Target, Carried]],
+    programs: Sequence[ProgramRecord | LoadedProgram],
 ) -> None:
-    book = operation.ledger.book
-    for one in {one.earlier(hook) for one in targets}:
-        program = chosen[one]
+    for program in programs:
         if isinstance(program, LoadedProgram):
             pin_program(operation.ledger, program)
     operation.step("pinned")
+    entries = operation.ledger.book.entries
     puts = []
-    old: dict[RouteKey, Carried] = {}
-    for target in targets:
-        planned = _next_carried(target, chosen[target.earlier(hook)].name, hook, options)
-        entry = Entry(target.key, _route_before(target), target.carries, planned)
-        after = target.route.with_encap(operation.encap(planned))
-        puts.append(Put(entry, None if target.is_new else target.route, after))
-        book.entries[target.key] = entry
-        old[target.key] = target.carries
+    for target, planned in changing:
+        key, route, is_new, _, carries = target
+        entries[key] = Entry(key, _route_before(target), carries, planned)
+        puts.append(Put(key, None if is_new else route, carries, route, planned))
     operation.ledger.write()
     operation.step("planned")
-    carry_out(operation, puts, "attach to", old)
-    routes = operation.read(old)
+    carry_out(operation, puts, "attach to")
+    keys = [put.key for put in puts]
+    routes = operation.read(keys)
     operation.step("verified")
-    finish(operation, list(old), routes)
+    finish(operation, keys, routes)
     _verify(operation, puts, routes)
 
 
-def _route_before(target: _Target) -> KernelRoute | None:
+def _route_before(target: _Target) -> Route | None:
     """The route as it was before anything of ours came to it."""
     if target.is_new:
         return None
@@ -240,17 +229,15 @@ def _route_before(target: _Target) -> KernelRoute | None:
     return target.route
 
 
-def _verify(operation: Operation, puts: Sequence[Put], routes: RoutesByPrefix) -> None:
+def _verify(operation: Operation, puts: Sequence[Put], routes: Routes) -> None:
     """Routes that were read back: each must carry the program, by its id, and be otherwise what it was."""
     for put in puts:
-        route = routes.at(put.entry.key)
-        planned = put.entry.planned
-        assert planned is not None
-        if route is not None and is_carried(route, planned):
-            if put.before is None or is_same_but_programs(put.before, route):
+        route = routes.at(put.key)
+        if route is not None and is_carried(route, put.planned):
+            if put.before is None or put.before.is_same_but_programs(route):
                 continue
-            what = f"the kernel changed more of it: it was {route_text(put.before, operation.devices.names)}"
+            what = f"more of it has changed: it was {route_text(put.before.full, operation.devices.names)}"
         else:
             what = "it does not carry the program: somebody else changed it meanwhile"
-        now = route_text(route, operation.devices.names) if route else "gone"
-        raise Error(f"attach to {put.entry.key}: {what}; now it is {now}; see routebpf list")
+        now = route_text(route.full, operation.devices.names) if route else "gone"
+        raise Error(f"attach to {key_text(put.key)}: {what}; now it is {now}; see routebpf list")

@@ -9,29 +9,23 @@ from __future__ import annotations
 
 import shutil
 import socket
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from routebpf.errors import Error, InputError
-from routebpf.kernel.attach_targets import Devices, RoutesByPrefix
+from routebpf.kernel.attach_targets import Devices, Routes
 from routebpf.kernel.attached_programs import forget_unused, namespace_folder, remove_unused_pins
-from routebpf.kernel.ledger import (
-    Carried,
-    Entry,
-    Ledger,
-    identify,
-    locked_ledger,
-)
+from routebpf.kernel.ledger import Carried, Entry, Ledger, identify, locked_ledger
 from routebpf.kernel.lwt_encap import BpfEncap, EncapProgram
 from routebpf.kernel.namespaces import Namespace, open_route_socket, run_inside
 from routebpf.kernel.netlink import Refusal, RouteSocket
 from routebpf.kernel.programs import program_at
-from routebpf.kernel.route_identity import RouteKey
-from routebpf.kernel.routes import KernelRoute, delete_routes, put_routes
+from routebpf.kernel.route_bulk import Route, Shapes, add_routes, remove_routes, replace_routes
+from routebpf.kernel.route_identity import RouteKey, key_text, table_of
 
 Step = Callable[[str], None]
-_SHOWN_REFUSALS = 3
 
 
 def no_step(_name: str) -> None:
@@ -49,13 +43,20 @@ class Operation:
     step: Step
     held: ExitStack
     program_fds: dict[str, int] = field(default_factory=dict)
+    shapes: Shapes = field(default_factory=dict)
+    _encaps: dict[int, tuple[Carried, BpfEncap]] = field(default_factory=dict)
 
     def encap(self, carried: Carried) -> BpfEncap | None:
         """The encap that puts programs on a route. Raises InputError if the pin of one is gone."""
         if not carried:
             return None
-        programs = {hook: EncapProgram(name, self._fd(carried.programs[hook])) for hook, name in carried.names.items()}
-        return BpfEncap(programs.get("in"), programs.get("out"), programs.get("xmit"), carried.headroom)
+        known = self._encaps.get(id(carried))
+        if known is None:
+            fds = {hook: self._fd(name) for hook, name in carried.programs.items()}
+            programs = {hook: EncapProgram(name, fds[hook]) for hook, name in carried.names.items()}
+            made = BpfEncap(programs.get("in"), programs.get("out"), programs.get("xmit"), carried.headroom)
+            known = self._encaps[id(carried)] = (carried, made)
+        return known[1]
 
     def _fd(self, name: str) -> int:
         if name not in self.program_fds:
@@ -65,14 +66,14 @@ class Operation:
             self.program_fds[name] = self.held.enter_context(program_at(record.pin)).fd
         return self.program_fds[name]
 
-    def read(self, keys: Iterable[RouteKey]) -> RoutesByPrefix:
+    def list_table(self, families: Iterable[int], table: int | None) -> Routes:
+        """The routes of a table, None: of all, as they are now."""
+        return Routes(self.sock, [(family, table) for family in sorted(set(families))], self.shapes)
+
+    def read(self, keys: Iterable[RouteKey]) -> Routes:
         """The routes of the tables that these keys are of, as they are now."""
-        found = RoutesByPrefix(self.sock, (), None)
-        for family, table in sorted({(key.family, key.table) for key in keys}):
-            one = RoutesByPrefix(self.sock, [family], table)
-            found.by_key |= one.by_key
-            found.by_prefix |= one.by_prefix
-        return found
+        places = {table_of(key) for key in keys}
+        return Routes(self.sock, sorted(places), self.shapes)
 
 
 @contextmanager
@@ -90,39 +91,26 @@ def open_operation(namespace: Namespace | None, step: Step) -> Iterator[Operatio
         yield operation
 
 
-def programs_on(route: KernelRoute) -> dict[str, str]:
-    """What a route calls the programs on all its ways, by hook. Those of different ways are named side by side."""
-    encaps = [hop.encap or BpfEncap() for hop in route.hops]
-    found: dict[str, list[str]] = {}
-    for encap in encaps:
-        for hook, program in encap.programs.items():
-            found.setdefault(hook, []).append(program.name)
-    programs: dict[str, str] = {}
-    for one, names in found.items():
-        is_everywhere = len(names) == len(encaps) and len(set(names)) == 1
-        programs[one] = names[0] if is_everywhere else ", ".join(names) + " (on some ways)"
-    return programs
-
-
-def is_carried(route: KernelRoute | None, carried: Carried) -> bool:
+def is_carried(route: Route | None, carried: Carried) -> bool:
     """Whether a route carries just these programs."""
-    return route is not None and programs_on(route) == carried.names
+    return route is not None and route.shape.programs == carried.names
 
 
-def settle(operation: Operation, keys: Sequence[RouteKey], routes: RoutesByPrefix | None = None) -> None:
+def settle(operation: Operation, keys: Sequence[RouteKey], routes: Routes | None = None) -> None:
     """Decide for entries with something planned, by what is on the route, if it was done. Only the book changes."""
     if not keys:
         return
     routes = routes or operation.read(keys)
+    entries = operation.ledger.book.entries
     for key in keys:
-        settled = settled_entry(operation.ledger.book.entries[key], routes.at(key))
+        settled = settled_entry(entries[key], routes.at(key))
         if settled is None:
-            del operation.ledger.book.entries[key]
+            del entries[key]
         else:
-            operation.ledger.book.entries[key] = settled
+            entries[key] = settled
 
 
-def settled_entry(entry: Entry, route: KernelRoute | None) -> Entry | None:
+def settled_entry(entry: Entry, route: Route | None) -> Entry | None:
     """The entry with nothing under way, None if there is nothing of ours on the route then."""
     planned = entry.planned
     if planned is None:
@@ -135,51 +123,45 @@ def settled_entry(entry: Entry, route: KernelRoute | None) -> Entry | None:
     return None
 
 
-@dataclass(frozen=True, slots=True)
-class Put:
-    """A change in the kernel: `before` gives way to `after`. No `before`: it is made; no `after`: it is deleted."""
+class Put(NamedTuple):
+    """A change in the kernel. `before`: the route as it is, None: it is made. `carried`: what it carries then of ours.
+    `after`: the route to make, or the one to put in its place; None: it is deleted."""
 
-    entry: Entry
-    before: KernelRoute | None
-    after: KernelRoute | None
+    key: RouteKey
+    before: Route | None
+    carried: Carried
+    after: Route | None
+    planned: Carried
 
 
-def carry_out(operation: Operation, puts: Sequence[Put], doing: str, old: Mapping[RouteKey, Carried]) -> None:
-    """Make changes, all or none: one that is refused has those before it taken back. Raises the refusals' error.
-
-    `old`: what routes carried of ours before.
-    """
+def carry_out(operation: Operation, puts: Sequence[Put], doing: str) -> None:
+    """Make changes, all or none: where one is refused, those that were done are taken back. Raises its error."""
     refusals = put_all(operation, puts)
     operation.step("replaced")
     refused = [(put, why) for put, why in zip(puts, refusals, strict=True) if why is not None]
     if not refused:
         return
     done = [put for put, why in zip(puts, refusals, strict=True) if why is None]
-    put_all(operation, [_reverse(operation, put, old) for put in done])
-    finish(operation, [put.entry.key for put in puts])
+    put_all(operation, [Put(one.key, one.after, one.planned, one.before, one.carried) for one in done])
+    finish(operation, [put.key for put in puts])
     raise _refused(refused, len(puts), doing)
 
 
 def put_all(operation: Operation, puts: Sequence[Put]) -> list[Refusal | None]:
     """Make changes, many in a batch: the refusal of each, in order."""
-    replaced = [put.after for put in puts if put.before is not None and put.after is not None]
-    added = [put.after for put in puts if put.before is None and put.after is not None]
-    deleted = [put.before for put in puts if put.before is not None and put.after is None]
-    sock = operation.sock
+    encap, sock = operation.encap, operation.sock
+    replaced = [(one.after, encap(one.planned)) for one in puts if one.before is not None and one.after is not None]
+    added = [(one.after, encap(one.planned)) for one in puts if one.before is None and one.after is not None]
+    deleted = [one.before for one in puts if one.before is not None and one.after is None]
     answers = {
-        (True, True): iter(put_routes(sock, replaced, "change")),
-        (False, True): iter(put_routes(sock, added, "add")),
-        (True, False): iter(delete_routes(sock, deleted)),
+        (True, True): iter(replace_routes(sock, replaced)),
+        (False, True): iter(add_routes(sock, added)),
+        (True, False): iter(remove_routes(sock, deleted)),
     }
-    return [next(answers[put.before is not None, put.after is not None]) for put in puts]
+    return [next(answers[one.before is not None, one.after is not None]) for one in puts]
 
 
-def _reverse(operation: Operation, put: Put, old: Mapping[RouteKey, Carried]) -> Put:
-    back = put.before.with_encap(operation.encap(old[put.entry.key])) if put.before else None
-    return replace(put, before=put.after, after=back)
-
-
-def finish(operation: Operation, keys: Sequence[RouteKey], routes: RoutesByPrefix | None = None) -> None:
+def finish(operation: Operation, keys: Iterable[RouteKey], routes: Routes | None = None) -> None:
     """Decide by the routes what was done, write the ledger, remove what nobody uses. `routes`: as they are now."""
     settle(operation, [key for key in keys if operation.ledger.book.entries[key].planned is not None], routes)
     forget_unused(operation.ledger)
@@ -190,7 +172,7 @@ def finish(operation: Operation, keys: Sequence[RouteKey], routes: RoutesByPrefi
 
 
 def _refused(refused: Sequence[tuple[Put, Refusal]], total: int, doing: str) -> Error:
-    errors = [why.error(f"{doing} {put.entry.key}") for put, why in refused]
+    errors = [why.error(f"{doing} {key_text(put.key)}") for put, why in refused]
     first = errors[0]
     more = "" if total == 1 else f"; {len(errors)} of {total} routes were refused"
     return type(first)(f"{first}{more}; nothing is changed", first.errno)  # type: ignore[attr-defined]

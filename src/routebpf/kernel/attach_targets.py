@@ -6,14 +6,15 @@ import socket
 import struct
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from ipaddress import ip_address, ip_network
 from typing import NamedTuple
 
 from routebpf.errors import InputError
-from routebpf.kernel.lwt_encap import LWTUNNEL_ENCAP_BPF
 from routebpf.kernel.netlink import Refusal, RouteSocket
-from routebpf.kernel.route_identity import RouteKey, key_of, prefix_text, route_text
-from routebpf.kernel.routes import RT_TABLE_MAIN, RTA, KernelRoute, NextHop, look_up, read_routes
+from routebpf.kernel.route_bulk import Route, Shapes, as_listed, list_routes
+from routebpf.kernel.route_identity import IPV6_METRIC, RouteKey, prefix_text, route_text
+from routebpf.kernel.routes import RT_TABLE_MAIN, RTA, KernelRoute, NextHop, look_up
 
 _RTPROT_STATIC = 4
 _RT_SCOPE_LINK = 253
@@ -32,6 +33,7 @@ _ENCAPS = {
     10: "xfrm",
 }
 _SHOWN = 4
+_WIDTHS = {socket.AF_INET: 32, socket.AF_INET6: 128}
 
 
 class Prefix(NamedTuple):
@@ -53,6 +55,11 @@ class Selection:
     metric: int | None = None
     tos: int | None = None
     device: str | None = None
+
+    @property
+    def is_any(self) -> bool:
+        """Whether any route of the prefix that is in the table will do."""
+        return self.metric is None and self.tos is None and self.device is None
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,8 +86,26 @@ class Devices:
 
 def parse_prefix(text: str) -> Prefix:
     """10.0.0.0/8, 10.0.0.1 (a host), 2001:db8::/32, default (0.0.0.0/0). Raises InputError."""
+    address, slash, length = text.partition("/")
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    width = _WIDTHS[family]
     try:
-        network = ip_network("0.0.0.0/0" if text == "default" else text)
+        packed = socket.inet_pton(family, address)
+        bits = int(length) if slash and length.isdecimal() else width
+        is_plain = bits <= width and (length.isdecimal() or not slash)
+    except OSError:
+        is_plain = False
+    if is_plain and not int.from_bytes(packed) & ((1 << (width - bits)) - 1):
+        return Prefix(family, packed, bits)
+    if text == "default":
+        return Prefix(socket.AF_INET, bytes(4), 0)
+    return _network(text)
+
+
+def _network(text: str) -> Prefix:
+    """The rarer ways to write a prefix, and the errors."""
+    try:
+        network = ip_network(text)
     except ValueError:
         try:
             meant = ip_network(text, strict=False)
@@ -99,33 +124,54 @@ def parse_gateway(text: str) -> bytes:
         raise InputError(f"{text!r} is no address of a gateway") from None
 
 
-class RoutesByPrefix:
-    """The routes of a table, as the kernel orders them, by prefix."""
+class Routes:
+    """The routes of some tables as they were listed, in the kernel's order, by prefix and by key."""
 
-    def __init__(self, sock: RouteSocket, families: Iterable[int], table: int | None) -> None:
-        self.by_prefix: dict[Prefix, list[KernelRoute]] = {}
-        self.by_key: dict[RouteKey, list[KernelRoute]] = {}
-        for family in sorted(set(families)):
-            for route in read_routes(sock, family, table=table):
-                key = key_of(route)
-                self.by_key.setdefault(key, []).append(route)
-                self.by_prefix.setdefault(Prefix(key.family, key.dst, key.dst_len), []).append(route)
+    def __init__(self, sock: RouteSocket, tables: Iterable[tuple[int, int | None]], shapes: Shapes) -> None:
+        """`tables`: family and table, None for all tables."""
+        self.listed = [one for family, table in tables for one in list_routes(sock, family, table, shapes)]
 
-    def at(self, key: RouteKey) -> KernelRoute | None:
+    @cached_property
+    def by_prefix(self) -> dict[tuple[bytes, int], list[Route]]:
+        """By address in network order and length."""
+        found: dict[tuple[bytes, int], list[Route]] = {}
+        for route in self.listed:
+            at = (route.dst, route.shape.dst_len)
+            if at in found:
+                found[at].append(route)
+            else:
+                found[at] = [route]
+        return found
+
+    @cached_property
+    def _by_key(self) -> dict[bytes, Route]:
+        return {shape.place + dst: Route(shape, dst) for shape, dst in reversed(self.listed)}
+
+    def at(self, key: RouteKey) -> Route | None:
         """The first route with that key, which is the one that a replace reaches."""
-        return next(iter(self.by_key.get(key, ())), None)
+        return self._by_key.get(key)
+
+    def of(self, prefix: Prefix) -> list[Route]:
+        """The routes of a prefix."""
+        return self.by_prefix.get((prefix.address, prefix.bits), [])
 
 
-def choose_route(routes: RoutesByPrefix, prefix: Prefix, wanted: Selection, devices: Devices) -> KernelRoute | None:
-    """The route of a prefix that is meant, None if there is none. Raises InputError if several may be."""
+def choose_route(routes: Routes, prefix: Prefix, wanted: Selection, devices: Devices) -> Route | None:
+    """The route of a prefix that is meant, None if there is none. Raises InputError if several may be, or for one that
+    a replace would not reach."""
+    there = routes.of(prefix)
+    if len(there) == 1 and wanted.is_any:
+        return there[0]
     ifindex = devices.index(wanted.device) if wanted.device else None
-    found = [one for one in routes.by_prefix.get(prefix, ()) if _fits(one, wanted, ifindex)]
+    found = [one for one in there if _fits(one.shape.route, wanted, ifindex)]
     if len(found) > 1:
-        lines = [route_text(one, devices.names) for one in found[:_SHOWN]]
+        lines = [route_text(one.full, devices.names) for one in found[:_SHOWN]]
         raise InputError(
             f"{prefix}: {len(found)} routes of table {wanted.table} have it: {'; '.join(lines)}; say which one with"
             " --metric, --tos or --device"
         )
+    if found and len(there) > 1:
+        _check_reach(found[0], there, devices)
     return found[0] if found else None
 
 
@@ -137,56 +183,48 @@ def _fits(route: KernelRoute, wanted: Selection, ifindex: int | None) -> bool:
     )
 
 
-def check_route(route: KernelRoute, routes: RoutesByPrefix, devices: Devices) -> None:
-    """Raise InputError for a route that cannot carry a program, or that a replace would not reach."""
-    what = f"route {route_text(route, devices.names)}"
-    if route.nexthop_id:
+def _check_reach(route: Route, there: Sequence[Route], devices: Devices) -> None:
+    """Raise InputError if another route of the same key stands before this one: a replace would take that."""
+    # IPv6 routes with a gateway and those without do not replace one another: rt6_qualify_for_ecmp().
+    is_ipv6, has_gateway = route.shape.route.family == socket.AF_INET6, route.shape.has_gateway
+    alike = [one for one in there if one.key == route.key and not (is_ipv6 and one.shape.has_gateway != has_gateway)]
+    if alike[0] is not route:
         raise InputError(
-            f"{what}: it goes by nexthop object {route.nexthop_id}, and the encap is the object's, not the route's;"
-            " give the route a way of its own (ip route replace … via … dev …)"
-        )
-    hops = route.hops
-    if not hops:
-        raise InputError(f"{what}: it leads nowhere, so there is nothing to put a program on")
-    for hop in hops:
-        if hop.encap_type not in (0, LWTUNNEL_ENCAP_BPF):
-            name = _ENCAPS.get(hop.encap_type, f"type {hop.encap_type}")
-            raise InputError(
-                f"{what}: it has encap {name}, and a route has one encap only; make the encap's work the program's"
-                " (bpf_lwt_push_encap), or put the program on the route that the encap's packets take"
-            )
-    first = next(one for one in routes.by_key[key_of(route)] if _is_reached_like(one, route))
-    if first is not route:
-        raise InputError(
-            f"{what}: the kernel's replace reaches the first route of a prefix and metric only, which is"
-            f" {route_text(first, devices.names)}; give one of them another metric"
+            f"route {route_text(route.full, devices.names)}: the kernel's replace reaches only the first route of a"
+            f" prefix and metric, which is {route_text(alike[0].full, devices.names)}; give one of them another metric"
         )
 
 
-def _is_reached_like(one: KernelRoute, other: KernelRoute) -> bool:
-    """IPv6 routes with a gateway and those without do not replace one another (rt6_qualify_for_ecmp())."""
-    return one.family == socket.AF_INET or _has_gateway(one) == _has_gateway(other)
-
-
-def _has_gateway(route: KernelRoute) -> bool:
-    return any(hop.gateway is not None for hop in route.hops)
+def check_route(route: Route, devices: Devices) -> None:
+    """Raise InputError for a route that cannot carry a program."""
+    shape = route.shape
+    if shape.can_carry:
+        return
+    what = f"route {route_text(route.full, devices.names)}"
+    if shape.route.nexthop_id:
+        raise InputError(
+            f"{what}: it goes by nexthop object {shape.route.nexthop_id}, and the encap is the object's, not the"
+            " route's; give the route a way of its own (ip route replace … via … dev …)"
+        )
+    if shape.other_encap is not None:
+        name = _ENCAPS.get(shape.other_encap, f"type {shape.other_encap}")
+        raise InputError(
+            f"{what}: it has encap {name}, and a route has one encap only; make the encap's work the program's"
+            " (bpf_lwt_push_encap), or put the program on the route that the encap's packets take"
+        )
+    raise InputError(f"{what}: it leads nowhere, so there is nothing to put a program on")
 
 
 def missing_route(sock: RouteSocket, prefix: Prefix, wanted: Selection, devices: Devices) -> InputError:
     """The error for a prefix that has no route: what there is instead, and what to do."""
-    elsewhere = [one for one in read_routes(sock, prefix.family) if _is_of(one, prefix)]
+    elsewhere = Routes(sock, [(prefix.family, None)], {}).of(prefix)
     limits = _limits(wanted)
     if elsewhere:
-        lines = "; ".join(route_text(one, devices.names) for one in elsewhere[:_SHOWN])
+        lines = "; ".join(route_text(one.full, devices.names) for one in elsewhere[:_SHOWN])
         return InputError(f"{prefix}: no route {limits}; there is {lines}")
     covering = look_up(sock, prefix.address, match=True)
     by = "" if isinstance(covering, Refusal) else f" (packets to it take {route_text(covering, devices.names)})"
     return InputError(f"{prefix}: no route {limits}{by}; --create makes one")
-
-
-def _is_of(route: KernelRoute, prefix: Prefix) -> bool:
-    key = key_of(route)
-    return (key.dst, key.dst_len) == (prefix.address, prefix.bits)
 
 
 def _limits(wanted: Selection) -> str:
@@ -197,7 +235,7 @@ def _limits(wanted: Selection) -> str:
     return " ".join(words)
 
 
-def new_route(sock: RouteSocket, prefix: Prefix, wanted: Selection, way: NewRoute, devices: Devices) -> KernelRoute:
+def new_route(sock: RouteSocket, prefix: Prefix, wanted: Selection, way: NewRoute, devices: Devices) -> Route:
     """A route to add: with the gateway and device given, or those that packets to the prefix take now."""
     if way.gateway is not None and len(way.gateway) != len(prefix.address):
         raise InputError(f"{prefix}: the gateway is of the other family")
@@ -209,11 +247,12 @@ def new_route(sock: RouteSocket, prefix: Prefix, wanted: Selection, way: NewRout
     pairs: list[tuple[int, bytes]] = [(int(RTA.TABLE), struct.pack("=I", wanted.table))]
     if prefix.bits:
         pairs.insert(0, (int(RTA.DST), prefix.address))
-    if wanted.metric:
-        pairs.append((int(RTA.PRIORITY), struct.pack("=I", wanted.metric)))
+    metric = wanted.metric or (IPV6_METRIC if prefix.family == socket.AF_INET6 else 0)
+    if metric:
+        pairs.append((int(RTA.PRIORITY), struct.pack("=I", metric)))
     hop = NextHop(ifindex, ((int(RTA.GATEWAY), gateway),) if gateway else ())
     is_direct = gateway is None and prefix.family == socket.AF_INET
-    return KernelRoute(
+    made = KernelRoute(
         family=prefix.family,
         dst_len=prefix.bits,
         tos=wanted.tos or 0,
@@ -221,7 +260,8 @@ def new_route(sock: RouteSocket, prefix: Prefix, wanted: Selection, way: NewRout
         protocol=_RTPROT_STATIC,
         scope=_RT_SCOPE_LINK if is_direct else 0,
         attributes=tuple(pairs),
-    ).with_hops([hop])
+    )
+    return as_listed(made.with_hops([hop]))
 
 
 def _present_way(sock: RouteSocket, prefix: Prefix) -> tuple[bytes | None, int]:

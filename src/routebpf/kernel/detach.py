@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from routebpf.errors import InputError
 from routebpf.kernel.attach_operation import (
@@ -16,43 +15,37 @@ from routebpf.kernel.attach_operation import (
     is_carried,
     no_step,
     open_operation,
-    programs_on,
 )
-from routebpf.kernel.attach_targets import (
-    Prefix,
-    RoutesByPrefix,
-    Selection,
-    choose_route,
-    problems,
-)
+from routebpf.kernel.attach_targets import Prefix, Routes, Selection, choose_route, problems
 from routebpf.kernel.ledger import Carried, Entry
 from routebpf.kernel.namespaces import Namespace
-from routebpf.kernel.route_identity import RouteKey, is_same_but_programs, key_of, route_text
-from routebpf.kernel.routes import KernelRoute
+from routebpf.kernel.route_bulk import Route
+from routebpf.kernel.route_identity import RouteKey, key_text, read_key
 
 What = Literal["detach", "delete", "gone", "changed"]
 
 
-@dataclass(frozen=True, slots=True)
-class Detached:
+class Detached(NamedTuple):
     """What was done to a route (or would be, in a dry run). "gone" and "changed": by others, before; it stays so.
 
-    `had`: programs that were there, by hook; `is_as_before`: the route is now what it was when the program came.
+    `route`: as it was; `had`: programs that were there, by hook; `is_as_before`: it is what it was when we came.
     """
 
     what: What
     key: RouteKey
-    route: str
+    route: Route | None
     had: dict[str, str]
     is_as_before: bool = True
 
 
-@dataclass(slots=True)
-class _Target:
+class _Target(NamedTuple):
     key: RouteKey
-    route: KernelRoute | None
+    route: Route | None
     entry: Entry | None
     left: Carried  # what stays on it of ours
+
+
+_NOTHING = Carried()
 
 
 def detach(
@@ -74,7 +67,7 @@ def detach(
         targets = (
             _all_of_ours(operation, hook) if prefixes is None else _find(operation, prefixes, selection, hook, force)
         )
-        done = [_describe(operation, one) for one in targets]
+        done = [_describe(one) for one in targets]
         if not dry_run:
             _change(operation, targets, done)
         return done
@@ -88,7 +81,7 @@ def _all_of_ours(operation: Operation, hook: str | None) -> list[_Target]:
 
 def _left(entry: Entry, hook: str | None) -> Carried:
     if hook is None:
-        return Carried()
+        return _NOTHING
     programs = {one: name for one, name in entry.carries.programs.items() if one != hook}
     return Carried(programs, entry.carries.headroom if programs else 0)
 
@@ -96,17 +89,14 @@ def _left(entry: Entry, hook: str | None) -> Carried:
 def _find(
     operation: Operation, prefixes: Sequence[Prefix], selection: Selection, hook: str | None, force: bool
 ) -> list[_Target]:
-    routes = RoutesByPrefix(operation.sock, {one.family for one in prefixes}, selection.table)
-    by_prefix: dict[Prefix, list[Entry]] = {}
-    for entry in operation.ledger.book.entries.values():
-        key = entry.key
-        if key.table == selection.table:
-            by_prefix.setdefault(Prefix(key.family, key.dst, key.dst_len), []).append(entry)
+    routes = operation.list_table({one.family for one in prefixes}, selection.table)
+    by_prefix = _entries_by_prefix(operation, selection.table)
     targets: dict[RouteKey, _Target] = {}
     errors: list[InputError] = []
     for prefix in prefixes:
         try:
-            one = _find_one(operation, routes, by_prefix.get(prefix, []), prefix, selection, hook, force)
+            entries = by_prefix.get((prefix.address, prefix.bits), [])
+            one = _find_one(operation, routes, entries, prefix, selection, hook, force)
             targets[one.key] = one
         except InputError as error:
             errors.append(error)
@@ -115,36 +105,49 @@ def _find(
     return list(targets.values())
 
 
+def _entries_by_prefix(operation: Operation, table: int) -> dict[tuple[bytes, int], list[Entry]]:
+    """Entries of a table by address and length."""
+    found: dict[tuple[bytes, int], list[Entry]] = {}
+    for entry in operation.ledger.book.entries.values():
+        place = read_key(entry.key)
+        if place.table == table:
+            found.setdefault((place.dst, place.dst_len), []).append(entry)
+    return found
+
+
 def _find_one(
-    operation: Operation, routes: RoutesByPrefix, entries: list[Entry], prefix: Prefix, selection: Selection,
+    operation: Operation, routes: Routes, entries: list[Entry], prefix: Prefix, selection: Selection,
     hook: str | None, force: bool,
 ) -> _Target:  # fmt: skip
-    wanted = [
-        one
-        for one in entries
-        if selection.metric in (None, one.key.metric)
-        and selection.tos in (None, one.key.tos)
-        and (hook is None or hook in one.carries.programs)
-    ]
+    wanted = [one for one in entries if _is_wanted(one, selection, hook)]
     if selection.device is not None:
         ifindex = operation.devices.index(selection.device)
         wanted = [one for one in wanted if _goes_by(routes.at(one.key), ifindex)]
     if len(wanted) > 1:
-        keys = "; ".join(str(one.key) for one in wanted)
+        keys = "; ".join(key_text(one.key) for one in wanted)
         raise InputError(f"{prefix}: programs are attached to {keys}; say which with --metric, --tos or --device")
     if wanted:
         return _Target(wanted[0].key, routes.at(wanted[0].key), wanted[0], _left(wanted[0], hook))
     return _others(operation, routes, prefix, selection, force)
 
 
-def _goes_by(route: KernelRoute | None, ifindex: int) -> bool:
-    return route is not None and any(hop.ifindex == ifindex for hop in route.hops)
+def _is_wanted(entry: Entry, selection: Selection, hook: str | None) -> bool:
+    place = read_key(entry.key)
+    return (
+        selection.metric in (None, place.metric)
+        and selection.tos in (None, place.tos)
+        and (hook is None or hook in entry.carries.programs)
+    )
 
 
-def _others(operation: Operation, routes: RoutesByPrefix, prefix: Prefix, selection: Selection, force: bool) -> _Target:
+def _goes_by(route: Route | None, ifindex: int) -> bool:
+    return route is not None and any(hop.ifindex == ifindex for hop in route.shape.route.hops)
+
+
+def _others(operation: Operation, routes: Routes, prefix: Prefix, selection: Selection, force: bool) -> _Target:
     """A route that carries a program of somebody else."""
     route = choose_route(routes, prefix, selection, operation.devices)
-    there = programs_on(route) if route else {}
+    there = route.shape.programs if route else {}
     if route is None or not there:
         what = "there is no such route" if route is None else "its route carries no program"
         raise InputError(f"detach {prefix}: nothing is attached in table {selection.table}: {what}")
@@ -153,43 +156,38 @@ def _others(operation: Operation, routes: RoutesByPrefix, prefix: Prefix, select
         raise InputError(
             f"detach {prefix}: {names} was not attached by routebpf; --force takes it off, and keeps the route"
         )
-    return _Target(key_of(route), route, None, Carried())
+    return _Target(route.key, route, None, _NOTHING)
 
 
-def _describe(operation: Operation, target: _Target) -> Detached:
-    route, entry = target.route, target.entry
+def _describe(target: _Target) -> Detached:
+    key, route, entry, left = target
     if route is None:
-        return Detached("gone", target.key, str(target.key), {})
-    had = programs_on(route)
-    text = route_text(route, operation.devices.names)
-    if entry is not None and not is_carried(route, entry.carries):
-        return Detached("changed", target.key, text, had)
-    if entry is not None and entry.was is None and not target.left:
-        return Detached("delete", target.key, text, had)
-    was = entry.was if entry else None
-    is_as_before = was is None or (is_same_but_programs(was, route) and not programs_on(was))
-    return Detached("detach", target.key, text, had, is_as_before)
+        return Detached("gone", key, None, {})
+    had = route.shape.programs
+    if entry is None:
+        return Detached("detach", key, route, had)
+    if not is_carried(route, entry.carries):
+        return Detached("changed", key, route, had)
+    if entry.was is None:
+        return Detached("detach" if left else "delete", key, route, had)
+    is_as_before = entry.was.is_same_but_programs(route) and not entry.was.shape.programs
+    return Detached("detach", key, route, had, is_as_before)
 
 
 def _change(operation: Operation, targets: Sequence[_Target], done: Sequence[Detached]) -> None:
-    book = operation.ledger.book
+    entries = operation.ledger.book.entries
     puts = []
-    old: dict[RouteKey, Carried] = {}
-    for target, one in zip(targets, done, strict=True):
+    keys = []
+    for (key, route, entry, left), one in zip(targets, done, strict=True):
         if one.what in ("gone", "changed"):
-            del book.entries[target.key]
+            del entries[key]
             continue
-        assert target.route is not None
-        entry = target.entry or Entry(target.key, target.route, Carried())
-        planned = Entry(entry.key, entry.was, entry.carries, target.left)
-        if target.entry is not None:
-            book.entries[target.key] = planned
-            old[target.key] = entry.carries
-        after = None if one.what == "delete" else target.route.with_encap(operation.encap(target.left))
-        # A route to delete is named without its encap, which could only be given with its programs' fds.
-        before = target.route.with_encap(None) if one.what == "delete" else target.route
-        puts.append(Put(planned, before, after))
+        if entry is not None:
+            entries[key] = Entry(key, entry.was, entry.carries, left)
+            keys.append(key)
+        carries = entry.carries if entry is not None else _NOTHING
+        puts.append(Put(key, route, carries, None if one.what == "delete" else route, left))
     operation.ledger.write()
     operation.step("planned")
-    carry_out(operation, puts, "detach", old)
-    finish(operation, [key for key in old if key in book.entries])
+    carry_out(operation, puts, "detach from")
+    finish(operation, keys)

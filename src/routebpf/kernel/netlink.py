@@ -10,7 +10,7 @@ import errno as _errno
 import os
 import socket
 import struct
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
@@ -18,6 +18,7 @@ from typing import Self
 from routebpf.errors import Error, InputError, MissingError
 
 Attributes = tuple[tuple[int, bytes], ...]
+Rest = list[tuple[int, int, bytes]]
 
 NLM_F_REQUEST, NLM_F_ACK, NLM_F_DUMP = 0x1, 0x4, 0x300
 NLM_F_REPLACE, NLM_F_EXCL, NLM_F_CREATE, NLM_F_APPEND = 0x100, 0x200, 0x400, 0x800
@@ -148,14 +149,15 @@ class RouteSocket:
         """Ask for many things at once, (type, body) each: the refusal of each, None where there is none."""
         refusals: list[Refusal | None] = []
         chunk = bytearray()
-        first = self._sequence + 1
+        last, first = 0, self._sequence + 1
         for kind, body in requests:
             self._sequence += 1
-            chunk += self._message(kind, body, flags | NLM_F_REQUEST | NLM_F_ACK, self._sequence)
+            last = len(chunk)
+            chunk += self._message(kind, body, flags | NLM_F_REQUEST, self._sequence)
             if len(chunk) >= _BATCH_BYTES:
-                refusals += self._send_batch(chunk, first)
+                refusals += self._send_batch(chunk, last, first)
                 chunk, first = bytearray(), self._sequence + 1
-        return refusals + self._send_batch(chunk, first)
+        return refusals + self._send_batch(chunk, last, first)
 
     def dump(self, kind: int, body: bytes, doing: str) -> Iterator[Message]:
         """All objects of a kind. A dump that changes disturbed is not made anew: its parts are each right."""
@@ -167,19 +169,35 @@ class RouteSocket:
             raise refusal.error(doing)
         yield from answers
 
+    def dump_datagrams(self, kind: int, body: bytes, doing: str, read: Callable[[bytes], Rest]) -> None:
+        """As `dump`, for a reader of many objects: `read` takes whole datagrams, and returns what of the messages in
+        them is not an object: (type, flags, body)."""
+        self._sequence += 1
+        self._socket.send(self._message(kind, body, NLM_F_REQUEST | NLM_F_DUMP, self._sequence))
+        while True:
+            for one, flags, rest in read(self._socket.recv(_RECEIVE_BYTES)):
+                if one in (_NLMSG_ERROR, _NLMSG_DONE):
+                    refusal = _refusal(flags, rest, _ERROR_BYTES if one == _NLMSG_ERROR else _DONE_BYTES)
+                    if refusal is not None:
+                        raise refusal.error(doing)
+                    return
+
     def _message(self, kind: int, body: bytes, flags: int, sequence: int) -> bytes:
         return _HEADER.pack(_HEADER.size + len(body), kind, flags, sequence, 0) + body + bytes(-len(body) % 4)
 
-    def _send_batch(self, chunk: bytearray, first: int) -> list[Refusal | None]:
+    def _send_batch(self, chunk: bytearray, last: int, first: int) -> list[Refusal | None]:
+        """Requests, the last of which is at byte `last`. Only that one is acknowledged; the others where refused."""
         if not chunk:
             return []
+        size, kind, flags, sequence, port = _HEADER.unpack_from(chunk, last)
+        _HEADER.pack_into(chunk, last, size, kind, flags | NLM_F_ACK, sequence, port)
         self._socket.send(chunk)
         found: dict[int, Refusal | None] = {}
-        while len(found) < self._sequence - first + 1:
+        while self._sequence not in found:
             for kind, flags, sequence, body in self._receive():
                 if kind == _NLMSG_ERROR and sequence >= first:
                     found[sequence] = _refusal(flags, body, _ERROR_BYTES)
-        return [found[number] for number in range(first, self._sequence + 1)]
+        return [found.get(number) for number in range(first, self._sequence + 1)]
 
     def _answer(self, wanted: int) -> tuple[list[Message], Refusal | None]:
         """The messages up to the acknowledgement, or to the end of a dump."""

@@ -6,65 +6,81 @@ kernel: net/ipv4/fib_trie.c, fib_table_insert(); net/ipv6/ip6_fib.c, fib6_add_rt
 from __future__ import annotations
 
 import socket
+import struct
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NewType
 
-from routebpf.kernel.netlink import Attributes
 from routebpf.kernel.routes import RT_TABLE_MAIN, RTA, RTNH_F_ONLINK, KernelRoute, NextHop
 
 IPV6_METRIC = 1024  # IP6_RT_PRIO_USER: what the kernel makes of no metric
+RouteKey = NewType("RouteKey", bytes)  # what a netlink replace finds a route by: `Place`, its source, its destination
+
+_PLACE = struct.Struct("=BBBBII")
 _ENCAP = (RTA.ENCAP_TYPE, RTA.ENCAP)
 # Counters and ages, which change by themselves, and what a route has in either of two places.
-_PASSING = (RTA.CACHEINFO, RTA.EXPIRES, RTA.TABLE, *_ENCAP)
+_PASSING = (RTA.CACHEINFO, RTA.EXPIRES, RTA.TABLE, RTA.DST, *_ENCAP)
+_OF_HOPS = (RTA.OIF, RTA.GATEWAY, RTA.VIA, RTA.FLOW, RTA.MULTIPATH)
 _USER_FLAGS = 2 | RTNH_F_ONLINK
 _TYPES = {2: "local", 3: "broadcast", 4: "anycast", 5: "multicast", 6: "blackhole", 7: "unreachable", 8: "prohibit",
           9: "throw"}  # fmt: skip
 
 
-class RouteKey(NamedTuple):
-    """What a netlink replace finds a route by. Addresses in network order; empty `src`: a route for any source."""
+class Place(NamedTuple):
+    """A key, read. Addresses in network order; empty `src`: a route for any source."""
 
     family: int
-    table: int
-    dst: bytes
     dst_len: int
-    src: bytes = b""
-    src_len: int = 0
-    tos: int = 0
-    metric: int = 0
+    src_len: int
+    tos: int
+    table: int
+    metric: int
+    src: bytes
+    dst: bytes
 
     @property
     def prefix(self) -> str:
         """The destination, as 10.0.0.0/8."""
         return prefix_text(self.family, self.dst, self.dst_len)
 
-    def __str__(self) -> str:
-        words = [self.prefix]
-        if self.src_len:
-            words.append(f"from {prefix_text(self.family, self.src, self.src_len)}")
-        if self.tos:
-            words.append(f"tos {self.tos:#04x}")
-        if self.table != RT_TABLE_MAIN:
-            words.append(f"table {self.table}")
-        if self.metric and (self.family, self.metric) != (socket.AF_INET6, IPV6_METRIC):
-            words.append(f"metric {self.metric}")
-        return " ".join(words)
+
+def place_of(route: KernelRoute) -> bytes:
+    """What the key of a route begins with: all but its destination."""
+    source = route.attribute(RTA.SRC) or b"" if route.src_len else b""
+    return place_bytes(route.family, route.dst_len, route.src_len, route.tos, route.table, route.metric, source)
 
 
-def key_of(route: KernelRoute) -> RouteKey:
-    """The key of a route that was read."""
-    found = dict(route.attributes)
-    table, metric = found.get(RTA.TABLE), found.get(RTA.PRIORITY)
-    return RouteKey(
-        route.family,
-        int.from_bytes(table, "little") if table else route.rtm_table,
-        found.get(RTA.DST) or bytes(4 if route.family == socket.AF_INET else 16),
-        route.dst_len,
-        found.get(RTA.SRC, b"") if route.src_len else b"",
-        route.src_len,
-        route.tos,
-        int.from_bytes(metric, "little") if metric else 0,
-    )
+def place_bytes(family: int, dst_len: int, src_len: int, tos: int, table: int, metric: int, source: bytes) -> bytes:
+    """The same of its parts."""
+    return _PLACE.pack(family, dst_len, src_len, tos, table, metric) + source
+
+
+def read_key(key: RouteKey) -> Place:
+    """The parts of a key."""
+    family, dst_len, src_len, tos, table, metric = _PLACE.unpack_from(key)
+    addresses = key[_PLACE.size :]
+    size = 4 if family == socket.AF_INET else 16
+    return Place(family, dst_len, src_len, tos, table, metric, addresses[:-size], addresses[-size:])
+
+
+def table_of(key: RouteKey) -> tuple[int, int]:
+    """The family and the table of a key."""
+    family, _, _, _, table, _ = _PLACE.unpack_from(key)
+    return family, table
+
+
+def key_text(key: RouteKey) -> str:
+    """A key in words: 10.0.0.0/8 table 100 metric 5."""
+    place = read_key(key)
+    words = [place.prefix]
+    if place.src_len:
+        words.append(f"from {prefix_text(place.family, place.src, place.src_len)}")
+    if place.tos:
+        words.append(f"tos {place.tos:#04x}")
+    if place.table != RT_TABLE_MAIN:
+        words.append(f"table {place.table}")
+    if place.metric and (place.family, place.metric) != (socket.AF_INET6, IPV6_METRIC):
+        words.append(f"metric {place.metric}")
+    return " ".join(words)
 
 
 def prefix_text(family: int, address: bytes, bits: int) -> str:
@@ -72,38 +88,12 @@ def prefix_text(family: int, address: bytes, bits: int) -> str:
     return f"{socket.inet_ntop(family, address)}/{bits}"
 
 
-def is_same_but_programs(one: KernelRoute, other: KernelRoute) -> bool:
-    """Whether two routes are equal in all that a user may say, whatever programs are on them."""
-    return _is_equal_as_read(one, other) or _essence(one) == _essence(other)
-
-
-def is_same(one: KernelRoute, other: KernelRoute) -> bool:
-    """Whether two routes are equal in all that a user may say, with their encap."""
-    return is_same_but_programs(one, other) and _encaps(one) == _encaps(other)
-
-
-def _is_equal_as_read(one: KernelRoute, other: KernelRoute) -> bool:
-    """The cheap case: the kernel lists attributes in the same order always."""
-    return _fields(one) == _fields(other) and _without_encap(one.attributes) == _without_encap(other.attributes)
-
-
-def _fields(route: KernelRoute) -> tuple[int, ...]:
-    place = route.family, route.dst_len, route.src_len, route.tos, route.rtm_table
-    return (*place, route.protocol, route.scope, route.type, route.flags)
-
-
-def _without_encap(attributes: Attributes) -> Attributes:
-    return tuple(pair for pair in attributes if pair[0] not in _ENCAP)
-
-
-def _essence(route: KernelRoute) -> tuple[Any, ...]:
+def essence(route: KernelRoute) -> tuple[Any, ...]:
+    """All of a route that a user may say, but its destination and its programs, in a form to compare."""
     own = sorted(pair for pair in route.attributes if pair[0] not in _PASSING and pair[0] not in _OF_HOPS)
     hops = [_hop_essence(hop) for hop in route.hops]
     fields = (route.family, route.dst_len, route.src_len, route.tos, route.table, route.protocol, route.scope)
     return (*fields, route.type, own, hops)
-
-
-_OF_HOPS = (RTA.OIF, RTA.GATEWAY, RTA.VIA, RTA.FLOW, RTA.MULTIPATH)
 
 
 def _hop_essence(hop: NextHop) -> tuple[Any, ...]:
@@ -111,13 +101,10 @@ def _hop_essence(hop: NextHop) -> tuple[Any, ...]:
     return hop.ifindex, hop.weight, hop.flags & _USER_FLAGS, own
 
 
-def _encaps(route: KernelRoute) -> list[tuple[int, bytes | None]]:
-    return [(hop.encap_type, hop.attribute(RTA.ENCAP)) for hop in route.hops]
-
-
 def route_text(route: KernelRoute, devices: Mapping[int, str]) -> str:
     """A route in the words of `ip route`, the essential ones. `devices`: names by ifindex."""
-    words = [_TYPES.get(route.type, ""), str(key_of(route))]
+    dst = route.attribute(RTA.DST) or bytes(4 if route.family == socket.AF_INET else 16)
+    words = [_TYPES.get(route.type, ""), key_text(RouteKey(place_of(route) + dst))]
     hops = route.hops
     for hop in hops:
         if len(hops) > 1:
