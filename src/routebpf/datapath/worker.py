@@ -71,7 +71,9 @@ class Worker:
         for level in range(_LEVELS):
             self._fragments.write(level * 8, self._packets[2 + level][0].address.to_bytes(8, "little"))
         self._sink = Memory(device_at.SINK_BYTES)
+        self._empty_sink = device_at.empty_sink.as_callable()
         self._frames: Memory | None = None
+        self._keeps_frames = False
         self._cache = Memory(CACHE_ENTRIES * CACHE_ENTRY_BYTES)
         self._reason_counts = Memory(REASON_COUNT * 8)
         self._route_counts = Memory(at.ROUTE_COUNT_BYTES)
@@ -162,10 +164,8 @@ class Worker:
         """Whether frames that leave are kept in the sink, or only counted."""
         if keep and self._frames is None:
             self._frames = Memory(SINK_BYTES)
-        base = self._frames.address if keep and self._frames is not None else 0
-        self._sink.write(device_at.SINK_BASE, base.to_bytes(8, "little"))
+        self._keeps_frames = keep
         self._sink.write(device_at.SINK_OVERFLOW, bytes(8))
-        self._sink.write(device_at.SINK_SIZE, SINK_BYTES.to_bytes(8, "little"))
         self.empty_sink()
 
     def sink(self) -> tuple[int, int]:
@@ -176,11 +176,12 @@ class Worker:
         )
 
     def empty_sink(self) -> None:
-        self._sink.write(device_at.SINK_USED, bytes(8))
+        base = self._frames.address if self._keeps_frames and self._frames is not None else 0
+        self._empty_sink(self._sink.address, base, SINK_BYTES)
 
     @property
     def lost_frames(self) -> int:
-        """Frames that found no room in the sink."""
+        """Frames that found no room in the sink, for all that it grew."""
         return int.from_bytes(self._sink.read(device_at.SINK_OVERFLOW, 8), "little")
 
     def device_counts(self, ifindex: int) -> tuple[int, int]:

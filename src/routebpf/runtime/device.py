@@ -6,7 +6,7 @@ kernel: net/core/dev.c, dev_queue_xmit(): here a frame that a device takes has l
 from __future__ import annotations
 
 from routebpf.runtime.cpu import CPU_HOST, CPU_PACKET, CPU_SINK
-from routebpf.runtime.memory import copy, load32, load64, store32, store64, ugt
+from routebpf.runtime.memory import copy, libc_free, libc_malloc, load32, load64, store32, store64, ugt
 from routebpf.runtime.native import native
 
 # The host's struct.
@@ -33,7 +33,9 @@ SINK_SIZE = 8
 SINK_USED = 16
 SINK_FRAMES = 24  # of the current packet
 SINK_OVERFLOW = 32  # frames that found no room
+SINK_GROWN = 40  # the address of memory that stands in for the sink's own, which was too small; 0: none does
 SINK_BYTES = 64
+SINK_LARGEST = 1 << 30  # bytes: a sink grows up to that
 
 # A record: this header, the frame's bytes, and padding to 8 bytes.
 FRAME_IFINDEX = 0  # 32 bits
@@ -69,10 +71,10 @@ def transmit(cpu: int, ifindex: int, header: int, header_size: int, data: int, s
         return 0
     used = load64(sink + SINK_USED)
     needed = FRAME_HEADER_BYTES + ((length + 7) & ~7)
-    if ugt(used + needed, load64(sink + SINK_SIZE)):
+    if ugt(used + needed, load64(sink + SINK_SIZE)) and _grow(sink, used + needed) == 0:
         store64(sink + SINK_OVERFLOW, load64(sink + SINK_OVERFLOW) + 1)
         return 0
-    record = base + used
+    record = load64(sink + SINK_BASE) + used
     store32(record + FRAME_IFINDEX, ifindex)
     store32(record + FRAME_LENGTH, length)
     store64(record + FRAME_PACKET, load64(cpu + CPU_PACKET))
@@ -81,3 +83,30 @@ def transmit(cpu: int, ifindex: int, header: int, header_size: int, data: int, s
     copy(record + FRAME_HEADER_BYTES + header_size, data, size)
     store64(sink + SINK_USED, used + needed)
     return 0
+
+
+@native
+def _grow(sink: int, needed: int) -> int:
+    """Give a sink larger memory with what is in it: 1, or 0 where it would be more than SINK_LARGEST."""
+    size = load64(sink + SINK_SIZE)
+    while size < needed:
+        size *= 2
+    memory = libc_malloc(size) if size <= SINK_LARGEST else 0
+    if memory == 0:
+        return 0
+    copy(memory, load64(sink + SINK_BASE), load64(sink + SINK_USED))
+    libc_free(load64(sink + SINK_GROWN))
+    store64(sink + SINK_GROWN, memory)
+    store64(sink + SINK_BASE, memory)
+    store64(sink + SINK_SIZE, size)
+    return 1
+
+
+@native
+def empty_sink(sink: int, base: int, size: int) -> int:
+    """Empty a sink and give it its own memory: `size` bytes at `base`, or none at 0. 0."""
+    libc_free(load64(sink + SINK_GROWN))
+    store64(sink + SINK_GROWN, 0)
+    store64(sink + SINK_BASE, base)
+    store64(sink + SINK_SIZE, size)
+    return store64(sink + SINK_USED, 0)
