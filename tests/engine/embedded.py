@@ -65,6 +65,7 @@ class Embedded:
         self._cpu.write(CPU_TAIL_CALLS, bytes(4))
         self._cpu.write(CPU_SKB, self.packet.address.to_bytes(8, "little"))
         result = _ENTRY(program.entry)(self._cpu.address, self.packet.address)
-        if program.fault is not None:
-            raise program.fault
+        fault = program.take_fault(self._cpu.address)
+        if fault is not None:
+            raise fault
         return ctypes.c_int32(result & 0xFFFFFFFF).value

@@ -135,7 +135,7 @@ def test_an_interpreted_fault_leaves_the_next_run_alone() -> None:
     with pytest.raises(RuntimeFault):
         ours.run("test", bytes(20))
     assert ours.run("test", bytes(31)) == 0
-    assert ours.programs["test"].fault is None
+    assert ours.programs["test"].take_fault(ours.cpu.address) is None
 
 
 def test_atomics_of_several_threads_of_machine_code_lose_nothing() -> None:

@@ -55,6 +55,9 @@ class RouteProgram(Protocol):
     def is_plain(self) -> bool:
         """Whether it leaves packet and context as they are, and redirects nothing."""
 
+    def take_fault(self, cpu: int) -> BaseException | None:
+        """Why its last run on the CPU at that address was stopped, if it was; told once."""
+
 
 @dataclass(frozen=True, slots=True)
 class Hop:

@@ -30,9 +30,9 @@ class Compiled(Protocol):
     @property
     def entry(self) -> int: ...
 
-    @property
-    def fault(self) -> BaseException | None:
-        """Why the last run was stopped, where runs are checked: a RuntimeFault, or what interrupted it."""
+    def take_fault(self, cpu: int) -> BaseException | None:
+        """Why the last run on the CPU at that address was stopped, if it was, where runs are checked: a RuntimeFault,
+        or what interrupted it. It is told once."""
 
 
 # What the kernel calls instead for a program type that may not write to the packet: specialize_kfunc() in verifier.c.

@@ -29,6 +29,7 @@ from routebpf.isa.opcodes import (
 from routebpf.isa.semantics import MASK64
 from routebpf.objects.model import Program
 from routebpf.runtime.cpu import CPU_FAULT
+from routebpf.runtime.locks import release_held_lock
 from routebpf.runtime.memory import write
 
 INSTRUCTION_LIMIT = 10_000_000  # of one run
@@ -61,14 +62,14 @@ class InterpretedProgram:
         instruction_limit: int = INSTRUCTION_LIMIT,
     ) -> None:
         self.program = program
-        self.fault: BaseException | None = None
+        self._faults: dict[int, BaseException] = {}  # by the address of the CPU that was stopped
         self._maps = tuple(maps)
         self._observer = observer
         self._limit = instruction_limit
         self._steps = [_step(one) for one in program.instructions]
         known = {one.address: _known_map(one) for one in maps}
         self._calls = Calls(program, known, _failure_at)
-        self._functions: dict[int, object] = {}  # the ctypes functions of callbacks, by their first instruction
+        self._functions: dict[int, tuple[object, int]] = {}  # of callbacks, and their addresses, by first instruction
         self._running = threading.local()
         self._entry = _ENTRY(self._enter)
         self.entry = ctypes.cast(self._entry, ctypes.c_void_p).value or 0
@@ -81,15 +82,19 @@ class InterpretedProgram:
         return self._start(run, {1: memory.start, 2: memory.size})
 
     def _enter(self, cpu: int, skb: int) -> int:
-        self.fault = None
         try:
             run = Run(self.program, cpu & MASK64, skb & MASK64)
             run.see_packet()
             return _signed(self._start(run, {1: skb}))
         except BaseException as error:
-            self.fault = error
+            self._faults[cpu] = error
+            release_held_lock(cpu)
             write(cpu + CPU_FAULT, b"\1\0\0\0")
             return 0
+
+    def take_fault(self, cpu: int) -> BaseException | None:
+        """Why it was stopped on the CPU at that address, and then no more; None if it was not."""
+        return self._faults.pop(cpu, None)
 
     def _start(self, run: Run, arguments: Mapping[int, int]) -> int:
         runs: list[tuple[Run, list[Call]]] = self._running.__dict__.setdefault("runs", [])
@@ -182,12 +187,13 @@ class InterpretedProgram:
         return start
 
     def _function_address(self, start: int) -> int:
-        function = self._functions.get(start)
-        if function is None:
+        made = self._functions.get(start)
+        if made is None:
             function = _FUNCTION(lambda _cpu, *arguments: self._call_back(start, arguments))
-            self._functions[start] = function
-            self._calls.callbacks[ctypes.cast(function, ctypes.c_void_p).value or 0] = start
-        return next(address for address, one in self._calls.callbacks.items() if one == start)
+            made = (function, ctypes.cast(function, ctypes.c_void_p).value or 0)
+            self._calls.callbacks[made[1]] = start
+            made = self._functions.setdefault(start, made)  # another thread may have been first
+        return made[1]
 
     def _call_back(self, start: int, values: Sequence[int]) -> int:
         """A helper calls a function of the program."""
@@ -243,9 +249,9 @@ def _known_map(one: MapFace) -> MapAtAddress:
     return MapAtAddress(one.address, one.definition.name, not one.definition.flags & _BPF_F_RDONLY_PROG)
 
 
-def _failure_at(entry: int) -> BaseException | None:
+def _failure_at(entry: int, cpu: int) -> BaseException | None:
     found = _by_entry.get(entry)
-    return found.fault if found is not None else None
+    return found.take_fault(cpu) if found is not None else None
 
 
 def _signed(value: int) -> int:

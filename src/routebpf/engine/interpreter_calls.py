@@ -44,7 +44,7 @@ class Calls:
 
     program: Program
     maps: dict[int, MapAtAddress]
-    fault_of: Callable[[int], BaseException | None]
+    fault_of: Callable[[int, int], BaseException | None]
     callbacks: dict[int, int] = field(default_factory=dict)
 
     def helper(self, run: Run, frame: Frame, number: int, pending: list[Call]) -> int | None:
@@ -156,7 +156,7 @@ class Calls:
             return None
         result = _ENTRY(target)(run.cpu, run.skb)
         if run.load(run.cpu + CPU_FAULT, 4):
-            failure = self.fault_of(target)
+            failure = self.fault_of(target, _signed(run.cpu))
             raise failure if failure is not None else StepError("the program that it went on in was stopped")
         run.see_packet()
         return int(result) & MASK64

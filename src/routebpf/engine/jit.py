@@ -55,12 +55,13 @@ class JitProgram:
     `i64 entry(i64 cpu, i64 skb)` for a program, `i64 entry(i64 memory, i64 size)` for bare instructions; gives r0.
     """
 
-    fault = None  # the verifier proved that there is none
-
     def __init__(self, code: Code, maps: Sequence[MapFace]) -> None:
         self._code = code
         self._maps = tuple(maps)
         self.entry = code.address(_ENTRY)
+
+    def take_fault(self, cpu: int) -> None:
+        """None: a program that may run as machine code is never stopped."""
 
 
 def compile_program(program: Program, facts: Facts, maps: Sequence[MapFace]) -> JitProgram:

@@ -110,8 +110,7 @@ def run_one(host: EmbeddedHost, packet: bytes, *, time: int, mark: int, ingress:
     flags |= RUN_SET_CLOCK if host.clock == "capture" else 0
     worker.start(rows, host.take_numbers(1), results=results.ctypes.data, flags=flags, ingress=ingress, mark=mark)
     worker.run()
-    _check_fault(host, worker)
-    _check_sink(worker)
+    _check_workers(host, [worker])
     frames = tuple(frame for _, frame in _frames_in(_sink_copy(worker), _device_names(host)))
     worker.keep_frames(False)
     reason = reason_of(int(results[0]["reason"]))
@@ -232,8 +231,9 @@ class _Run:
         for (worker, _, _), chunks in zip(parts, kept, strict=True):
             for chunk in chunks:
                 self._take(chunk, results, first)
-            _check_fault(self.host, worker)
-            _check_sink(worker)
+            if worker.has_fault:
+                break
+        _check_workers(self.host, self.workers)
         if self.keep_columns:
             self._columns.append(results)
         if self.watch is not None:
@@ -291,26 +291,28 @@ def _set_clock(host: EmbeddedHost, worker: Worker) -> None:
         worker.set_clock(CLOCK_SET, host.clock if isinstance(host.clock, int) else 0)
 
 
-def _check_fault(host: EmbeddedHost, worker: Worker) -> None:
-    """Raise what stopped a program, if one was."""
-    if not worker.has_fault:
-        return
+def _check_workers(host: EmbeddedHost, workers: Sequence[Worker]) -> None:
+    """Raise what stopped a program, if one was, or that frames which left are not among those that were kept."""
+    faults = [_take_fault(host, worker) for worker in workers if worker.has_fault]
+    if faults:
+        raise faults[0]
+    lost = sum(worker.lost_frames for worker in workers)
+    if lost:
+        raise RuntimeFault(
+            f"keeping the frames that left: those of one packet took more than {SINK_LARGEST >> 30} GiB, and"
+            f" {lost:,} found no room; run without keeping frames to count them only"
+        )
+
+
+def _take_fault(host: EmbeddedHost, worker: Worker) -> BaseException:
+    """What stopped a program on a CPU, which may run on then."""
     worker.clear_fault()
     for route in host.numbered_routes():
         for program in route.programs:
             fault = program.take_fault(worker.address)
             if fault is not None:
-                raise fault
-    raise RuntimeFault("a program was stopped, and no program of a route says why: it was a tail call's")
-
-
-def _check_sink(worker: Worker) -> None:
-    """Raise where frames that left are not among those that were kept."""
-    if worker.lost_frames:
-        raise RuntimeFault(
-            f"keeping the frames that left: those of one packet took more than {SINK_LARGEST >> 30} GiB, and"
-            f" {worker.lost_frames:,} found no room; run without keeping frames to count them only"
-        )
+                return fault
+    raise AssertionError("a CPU was stopped, but no program on it")
 
 
 def _device_names(host: EmbeddedHost) -> dict[int, str]:

@@ -32,6 +32,7 @@ CPU_FRAGMENTS = 144  # the addresses of struct skbs for fragments, one a level
 CPU_LEVEL = 152  # how many of them are in use
 CPU_IS_REROUTED = 160  # whether the packet was rerouted; 2: and then failed
 CPU_IPV4_IDS = 168  # how many IP ids the host has given
+CPU_HELD_LOCK = 176  # the address of the struct bpf_spin_lock that the program holds, 0: none
 CPU_TUNNEL = 256  # the record of tunnel metadata (runtime.skb_tunnel)
 CPU_BYTES = 576
 

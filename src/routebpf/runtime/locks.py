@@ -5,10 +5,10 @@ kernel: kernel/bpf/helpers.c; kernel/bpf/rqspinlock.c for the resilient spin loc
 
 from __future__ import annotations
 
-from routebpf.runtime.cpu import CPU_ID
+from routebpf.runtime.cpu import CPU_HELD_LOCK, CPU_ID
 from routebpf.runtime.errno_values import EDEADLK, ETIMEDOUT
 from routebpf.runtime.map_lock import SPINS, acquire, release
-from routebpf.runtime.memory import clock, cmpxchg32, load32, store64, store_release32, yield_cpu
+from routebpf.runtime.memory import clock, cmpxchg32, load32, load64, store64, store_release32, yield_cpu
 from routebpf.runtime.native import native
 
 _MONOTONIC = 1  # clockid_t
@@ -18,12 +18,21 @@ _TIMEOUT = 250_000_000  # ns: RES_DEF_TIMEOUT
 @native
 def bpf_spin_lock(cpu: int, lock: int) -> int:
     """Wait for a struct bpf_spin_lock in a map's value, and take it. Nothing comes back."""
-    return acquire(lock)
+    acquire(lock)
+    return store64(cpu + CPU_HELD_LOCK, lock)
 
 
 @native
 def bpf_spin_unlock(cpu: int, lock: int) -> int:
+    store64(cpu + CPU_HELD_LOCK, 0)
     return release(lock)
+
+
+@native
+def release_held_lock(cpu: int) -> int:
+    """Give the lock back that a program held when it was stopped: else other CPUs wait for it for ever. 0."""
+    lock = load64(cpu + CPU_HELD_LOCK)
+    return bpf_spin_unlock(cpu, lock) if lock else 0
 
 
 @native
