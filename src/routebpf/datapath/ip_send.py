@@ -24,7 +24,7 @@ from routebpf.datapath.neighbours import neighbour_output
 from routebpf.datapath.run_records import RUN_MARK, RUN_PLAIN, RUN_ROUTE, RUN_SKB
 from routebpf.datapath.verdicts import REROUTED, TOO_LONG
 from routebpf.runtime.checksum import checksum
-from routebpf.runtime.cpu import CPU_DEPTH, CPU_IPV4_IDS
+from routebpf.runtime.cpu import CPU_DEPTH, CPU_IPV4_IDS, CPU_REDIRECT_IFINDEX
 from routebpf.runtime.device import DEVICE_MTU, device_of
 from routebpf.runtime.memory import (
     bswap16,
@@ -225,6 +225,7 @@ def end_plain(cpu: int, run: int, code: int) -> int:
 
     Where it is rerouted it may come to a program that does change it: it goes on as a copy.
     """
+    store64(cpu + CPU_REDIRECT_IFINDEX, 0)  # what an earlier program left there: this one calls no bpf_redirect
     plain = load64(run + RUN_PLAIN)
     protocol = load32(plain + SKB_PROTOCOL)
     reason = xmit_verdict(cpu, plain, code, protocol)
