@@ -21,8 +21,14 @@ def start(*arguments: object, **options: object) -> subprocess.Popen[bytes]:
     return subprocess.Popen([str(COMMAND), *map(str, arguments)], cwd=ROOT, **pipes)  # type: ignore[call-overload, no-any-return]
 
 
+@pytest.mark.parametrize(
+    ("number", "ends"),
+    [(signal.SIGINT, (130, b"\nroutebpf: interrupted\n")), (signal.SIGTERM, (143, b""))],
+)
 @pytest.mark.parametrize("cpus", [1, 2])
-def test_ctrl_c_ends_a_run_and_leaves_the_output_as_it_was(tmp_path: Path, cpus: int) -> None:
+def test_a_signal_ends_a_run_and_leaves_the_output_as_it_was(
+    tmp_path: Path, cpus: int, number: signal.Signals, ends: tuple[int, bytes]
+) -> None:
     out = tmp_path / "out.pcapng"
     out.write_bytes(b"what was there before")
     running = start("run", DROP_SMTP, "--pcap", "-", "--packets", "--cpus", cpus, "--write", out)
@@ -31,9 +37,9 @@ def test_ctrl_c_ends_a_run_and_leaves_the_output_as_it_was(tmp_path: Path, cpus:
     running.stdin.write(START)
     running.stdin.flush()
     assert running.stdout.readline().startswith(b"09:42:06.")  # it runs, and waits for more
-    running.send_signal(signal.SIGINT)
+    running.send_signal(number)
     _, said = running.communicate(timeout=30)
-    assert (running.returncode, said) == (130, b"\nroutebpf: interrupted\n")
+    assert (running.returncode, said) == ends
     assert out.read_bytes() == b"what was there before"
     assert list(tmp_path.iterdir()) == [out]
 

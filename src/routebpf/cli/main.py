@@ -5,6 +5,7 @@ Exit codes: 0 done; 1 the answer is no; 2 bad usage or bad input; 3 the machine 
 
 from __future__ import annotations
 
+import signal
 import sys
 from importlib import import_module
 
@@ -21,7 +22,7 @@ _COMMANDS = {
     "spec": ("spec", "Show what a program may use: context fields, helpers, kfuncs, maps."),
     "bench": ("bench", "Measure nanoseconds a packet."),
 }
-_INTERRUPTED = 130
+_SIGNALLED = 128  # a shell's exit code of a command that a signal ended, less the signal
 
 
 class _Commands(click.Group):
@@ -65,6 +66,7 @@ def commands() -> None:
 
 def main() -> None:
     """Run the command line and leave with its exit code."""
+    signal.signal(signal.SIGTERM, _terminate)
     try:
         commands(prog_name="routebpf", standalone_mode=False)
     except Error as error:
@@ -77,11 +79,16 @@ def main() -> None:
         sys.exit(error.exit_code)
     except (click.Abort, KeyboardInterrupt):
         _say("interrupted")
-        sys.exit(_INTERRUPTED)
+        sys.exit(_SIGNALLED + signal.SIGINT)
     except OSError as error:
         # What files cannot do is an Error by now: this is the output, or what the machine cannot do for anybody.
         _say(f"{error.filename or 'cannot write the output'}: {error.strerror}")
         sys.exit(MissingError.exit_code)
+
+
+def _terminate(number: int, _frame: object) -> None:
+    """End as after an error, so that what was begun is taken back."""
+    sys.exit(_SIGNALLED + number)
 
 
 def _say(message: str) -> None:
