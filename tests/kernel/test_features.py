@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from routebpf.errors import MissingError
+from routebpf.kernel import features
 from routebpf.kernel.features import FEATURES, Feature, probe_features
 from routebpf.kernel.running import cpu_list, kernel_version, lockdown, online_cpus, possible_cpus
 
@@ -30,6 +31,18 @@ def test_a_probe_that_fails_is_a_finding_with_its_reason():
 
     (finding,) = probe_features([Feature("thing", "nothing", probe, "nothing")])
     assert (finding.is_there, finding.detail) == (False, "there is no such thing")
+
+
+def test_what_is_not_there_is_told(monkeypatch, tmp_path):
+    monkeypatch.setattr(features, "MOUNT_POINT", str(tmp_path))
+    monkeypatch.setattr(features, "_JIT", str(tmp_path / "none"))
+    found = {one.feature.name: one for one in probe_features()}
+    for name, detail in (
+        ("BPF file system", f"it is not mounted at {tmp_path}"),
+        ("JIT", "off: programs are interpreted"),
+    ):
+        assert not found[name].is_there
+        assert found[name].detail.startswith(detail)
 
 
 def test_the_running_kernels_facts_are_those_of_proc_and_sys():

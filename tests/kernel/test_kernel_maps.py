@@ -12,9 +12,10 @@ import pytest
 from kernel_bpf import create_map as create_raw
 from kernel_view import fdinfo
 from routebpf.errors import InputError, MapError
+from routebpf.hosts.map_view import MapView
 from routebpf.kernel import map_batch
 from routebpf.kernel.map_create import create_map
-from routebpf.kernel.map_open import differences, map_by_id
+from routebpf.kernel.map_open import differences, map_by_id, types_of
 from routebpf.kernel.object import load_in_kernel
 from routebpf.kernel.running import possible_cpus
 from routebpf.objects.model import MapDefinition, MapKind
@@ -114,6 +115,20 @@ def test_maps_with_types_are_taken_and_tell_their_types(read):
         locks = loaded.maps["locks"]
         locks.update(bytes(4), bytes(4) + b"\5\0\0\0", 4)
         assert locks.lookup(bytes(4), 4) == bytes(4) + b"\5\0\0\0"
+
+
+def test_a_map_brings_its_types_to_whoever_opens_it_later(read):
+    with load_in_kernel(read(TYPED)) as loaded:
+        loaded.maps["hash"].update(bytes(8), struct.pack("<Q3H2x", 7, 80, 443, 25))
+        with map_by_id(loaded.maps["hash"].id) as again, map_by_id(loaded.maps["queue"].id) as untyped:
+            types = types_of(again)
+            assert types is not None
+            assert types.name(again.definition.btf_key_type_id) == "key"
+            view = MapView(again, types)
+            assert list(view.items()) == [({"a": 0, "b": 0}, {"packets": 7, "ports": [80, 443, 25]})]
+            assert types_of(untyped) is None
+            del view[{"a": 0, "b": 0}]
+        assert len(loaded.maps["hash"]) == 0
 
 
 def outcome(operation: Callable[..., Any], *arguments: Any) -> Any:

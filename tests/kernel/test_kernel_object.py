@@ -50,6 +50,25 @@ def test_a_chosen_program_comes_with_what_it_uses_and_nothing_else(read):
         load_in_kernel(read(TWO), programs=["third"])
 
 
+def test_maps_that_stand_in_a_map_of_maps_come_with_it(read):
+    source = read(
+        """
+        struct inner { __uint(type, BPF_MAP_TYPE_ARRAY); __uint(max_entries, 1); __type(key, __u32);
+            __type(value, __u32); };
+        struct inner first SEC(".maps"), unused SEC(".maps");
+        struct { __uint(type, BPF_MAP_TYPE_ARRAY_OF_MAPS); __uint(max_entries, 2); __type(key, __u32);
+            __array(values, struct inner); } outer SEC(".maps") = { .values = { [1] = &first } };
+        SEC("lwt_xmit") int run(struct __sk_buff *skb) {
+            __u32 one = 1;
+            return bpf_map_lookup_elem(&outer, &one) ? 8 : 1;
+        }
+        """
+    )
+    with load_in_kernel(source, programs=["run"]) as loaded:
+        assert set(loaded.maps) == {"first", "outer"}
+        assert loaded.programs["run"].run(PACKET).returned == 8
+
+
 def test_a_reused_map_keeps_what_it_holds(read):
     source = read(TWO)
     with load_in_kernel(source) as old:

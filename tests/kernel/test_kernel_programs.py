@@ -13,6 +13,7 @@ from routebpf.errors import InputError, MissingError
 from routebpf.kernel.kernel_btf import kernel_btf
 from routebpf.kernel.object import load_in_kernel, read_for_kernel
 from routebpf.kernel.programs import count_runs, program_by_id
+from routebpf.kernel.syscall import ProgramInfoStruct, fill_info
 
 pytestmark = pytest.mark.kernel
 
@@ -36,6 +37,10 @@ def test_each_example_goes_into_the_kernel(path):
             ids = {int(fdinfo(loaded.maps[one].fd)["map_id"]) for one in source.programs[name].maps}
             assert set(program.info().map_ids) == ids
             assert program.run(PACKET).returned in (0, 7)
+            debug = ProgramInfoStruct()
+            fill_info(program.fd, debug)
+            assert debug.nr_func_info == len(source.programs[name].functions)
+            assert debug.nr_line_info == len(source.programs[name].lines) > 0
 
 
 PROGRAMS = {

@@ -117,11 +117,17 @@ def test_samples_that_find_no_room_are_counted_when_there_is_room_again(read):
             taken = reader.consume()
             put.run(PACKET)
             after = reader.consume()
+            first_lost = reader.lost
+            put.run(PACKET, repeat=500)
+            taken_later = reader.consume()
+            put.run(PACKET)
+            reader.consume()
         finally:
             os.sched_setaffinity(0, cpus)
         assert [data[:32] for _, data in taken] == [sample(number) for number in range(1, len(taken) + 1)]
         assert [data[:32] for _, data in after] == [sample(501)]
-        assert reader.lost == 500 - len(taken) > 0
+        assert first_lost == 500 - len(taken) > 0
+        assert reader.lost == first_lost + 500 - len(taken_later) > first_lost
 
 
 def test_without_a_reader_programs_are_told_that_nobody_reads(read):

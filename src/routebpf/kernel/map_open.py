@@ -9,8 +9,10 @@ from routebpf.errors import InputError
 from routebpf.kernel.bpffs import open_pin
 from routebpf.kernel.handle import Handle
 from routebpf.kernel.maps import KernelMap, MapInfo, read_map_info
+from routebpf.kernel.object_btf import read_btf
 from routebpf.kernel.permission import permission_error
 from routebpf.kernel.syscall import MapById, bpf
+from routebpf.objects.btf import Btf
 from routebpf.objects.model import MapDefinition, MapKind
 
 # By map type: the module and the class of its maps, where they do more than hold entries.
@@ -47,6 +49,14 @@ def _map_of(fd: int) -> KernelMap:
     with Handle(fd) as held:
         definition = definition_of(read_map_info(fd))
         return open_map(held.duplicate_fd(), definition)
+
+
+def types_of(held: KernelMap) -> Btf | None:
+    """The types of a map's keys and values, which its definition refers to; None if it was created without.
+
+    Raises MissingError without CAP_SYS_ADMIN.
+    """
+    return read_btf(held.info.btf_id) if held.info.btf_id else None
 
 
 def definition_of(info: MapInfo) -> MapDefinition:

@@ -7,7 +7,7 @@ import errno
 
 from routebpf.errors import MissingError, RejectedError
 from routebpf.kernel.handle import Handle
-from routebpf.kernel.permission import has_capability, permission_error
+from routebpf.kernel.permission import permission_error
 from routebpf.kernel.syscall import BtfById, BtfInfoStruct, BtfLoad, bpf, buffer, fill_info
 from routebpf.objects.btf import Btf
 from routebpf.objects.btf_placement import btf_for_kernel
@@ -52,8 +52,3 @@ def read_btf(btf_id: int) -> Btf:
             raise permission_error(what, {"CAP_SYS_ADMIN": "to open BTF by its id"}) from error
         raise MissingError(f"{what}: {error.strerror}") from error
     return Btf(data.raw, where=f"BTF {btf_id} of the kernel")
-
-
-def can_read_btf() -> bool:
-    """Whether this process may read BTF by its id."""
-    return has_capability("CAP_SYS_ADMIN")

@@ -147,7 +147,8 @@ def load_program(
     """Load a program of an object whose maps, by name, are there. `btf`: the object's, loaded.
 
     `name`: what the kernel calls it, at most 15 letters, digits, `_` and `.`; the function's, cut to that, if none is
-    given. `path` is the object's, for messages. Raises RejectedError with the verifier's log, MissingError for a missing capability.
+    given. `path` is the object's, for messages. Raises RejectedError with the verifier's log, MissingError for a
+    missing capability, InputError for a kfunc or ksym that this kernel does not have.
     """
     if name and kernel_name(name) != name.encode():
         raise InputError(f"program name {name}: the kernel takes at most 15 letters, digits, `_` and `.`")
@@ -161,7 +162,8 @@ def load_program(
         if error.errno not in _VERIFIER_ERRNOS:
             raise _refusal(doing, error) from error
         number = error.errno
-    found = _load_with_log(request)
+    # The path of a program that is too complex is longer than any log: the verifier shall not walk it twice.
+    found = _load_with_log(request, _LAST_LOG_BYTES if number == errno.E2BIG else _FIRST_LOG_BYTES)
     if isinstance(found, KernelProgram):
         return found
     from routebpf.kernel.verifier_log import rejection
@@ -198,9 +200,8 @@ class _Request:
             self.attributes.line_info_rec_size, self.attributes.line_info_cnt = lines.record_bytes, lines.entries
 
 
-def _load_with_log(request: _Request) -> KernelProgram | str:
-    """Load again to learn why it is refused: the log, the end of it if it is longer than any kernel gives."""
-    size = _FIRST_LOG_BYTES
+def _load_with_log(request: _Request, size: int) -> KernelProgram | str:
+    """Load again to learn why it is refused: the log, of which `size` bytes are enough for most; at most 16 MB."""
     while True:
         log = buffer(size)
         request.attributes.log_level = _LINES_OF_THE_PATH
