@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 
 import pytest
@@ -181,6 +182,17 @@ def test_a_log_that_does_not_fit_is_asked_for_again(read, monkeypatch):
     whole = refusal(read(NULL_POINTER)).log
     assert whole.startswith(("0: ", "func#", "Validating"))
     assert len(whole) > 128
+
+
+def test_a_program_without_debug_information_is_refused_by_instruction(read):
+    source = read(NULL_POINTER)
+    program = dataclasses.replace(source.programs["run"], lines=())
+    text = str(refusal(dataclasses.replace(source, btf=None, programs={"run": program})))
+    place = (
+        r"load run \(LWT_XMIT\) into the kernel: program\.bpf\.c: instruction \d+ \(r0 = .*\): R0 invalid mem access"
+    )
+    assert re.match(place, text)
+    assert re.search(r"the path to it:\n    0: ", text)
 
 
 def test_without_types_that_the_kernel_does_not_take_a_program_runs_all_the_same(read, caplog):

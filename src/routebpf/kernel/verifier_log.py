@@ -44,7 +44,7 @@ def rejection(program: Program, number: int, log: str, *, license: str, path: st
     reasons = read_reasons(log) or [f"{errno_name(number)}, and the kernel's verifier says nothing of it"]
     where = [f"load {program.name} ({program.program_type}) into the kernel"]
     parts = []
-    at = _instruction(steps, reasons)
+    at = _instruction(program, steps, reasons)
     line = program.line_at(at) if at is not None else None
     if line:
         where.append(f"{line.file}:{line.line}")
@@ -61,12 +61,12 @@ def rejection(program: Program, number: int, log: str, *, license: str, path: st
     return RejectedError("\n".join(parts), log=log)
 
 
-def _instruction(steps: list[Step], reasons: list[str]) -> int | None:
+def _instruction(program: Program, steps: list[Step], reasons: list[str]) -> int | None:
     """Where the verifier stopped, or the instruction that it names if it had not begun."""
     if steps:
         return steps[-1].instructions[-1][0]
     named = re.search(r"\binsn (\d+)", "\n".join(reasons))
-    return int(named[1]) if named else None
+    return int(named[1]) if named and int(named[1]) < len(program.instructions) else None
 
 
 def _text(program: Program, at: int) -> str:
