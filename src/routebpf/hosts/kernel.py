@@ -29,7 +29,7 @@ from routebpf.kernel.lwt_encap import EncapProgram
 from routebpf.kernel.namespaces import open_route_socket
 from routebpf.kernel.netlink import NetlinkError
 from routebpf.kernel.packet_socket import RawSender
-from routebpf.runtime.device import DEVICE_ETHERNET
+from routebpf.runtime.device import DEVICE_ETHERNET, DEVICE_NOARP
 
 if TYPE_CHECKING:
     import numpy as np
@@ -41,9 +41,9 @@ if TYPE_CHECKING:
 
 _LOOPBACK_INDEX = 1
 _FAR_INDEX = 1 << 20  # the ifindexes of far ends are these and those of the devices
-_VETHS = frozenset({"ethernet", "veth"})
+# Those that are one end of a veth pair: a dummy is one without ARP, which shows the frames that it swallows.
+_WIRED = frozenset({"ethernet", "veth", "dummy"})
 _TUNS = frozenset({"tun", "tap"})
-_WITH_ARP = frozenset({"ethernet", "veth", "tap"})
 _TUNNELS = frozenset({"ipip", "sit", "gre", "ip6tnl"})
 # What the kernel calls the kinds of devices that have another name here: by ARPHRD_*, where it has no kind.
 _KINDS_BY_TYPE = {devices.ARPHRD_ETHER: "ethernet", devices.ARPHRD_LOOPBACK: "loopback"}
@@ -119,7 +119,8 @@ class KernelHost:
     ) -> Device:
         """Add a device, with its addresses as "10.0.0.1/24"; see `EmbeddedHost.add_device`. `tunnel`: of a tunnel.
 
-        An ethernet or veth device is one end of a veth pair. MissingError for a kind that the kernel was built without.
+        An ethernet, veth or dummy device is one end of a veth pair. MissingError for a kind that
+        the kernel was built without.
         """
         if name in self.devices:
             raise InputError(f"device {name}: there is one of that name already (File exists)")
@@ -175,7 +176,7 @@ class KernelHost:
 
     def _make(self, device: Device, tunnel: devices.TunnelSettings) -> None:
         name, number, kind = device.name, device.ifindex, device.kind
-        if kind in _VETHS:
+        if kind in _WIRED:
             far_end = _far_end(device)
             devices.add_veth(
                 self.netlink, name, ifindex=number, mac=device.mac, mtu=device.mtu, peer=far_end,
@@ -193,10 +194,12 @@ class KernelHost:
         else:
             devices.add_device(self.netlink, name, kind, ifindex=number, mac=device.mac, mtu=device.mtu)
             self.wires.add_seen_here(name)
-        wants_arp = device.has_arp or kind not in _WITH_ARP
+        has_arp = device.has_arp and not KINDS[kind].flags & DEVICE_NOARP
+        is_ethernet = bool(KINDS[kind].flags & DEVICE_ETHERNET)
         devices.set_device(
-            self.netlink, number, f"device {name}", up=True if device.is_up else None, arp=None if wants_arp else False
-        )
+            self.netlink, number, f"device {name}", up=True if device.is_up else None,
+            arp=has_arp if is_ethernet else None,
+        )  # fmt: skip
 
     def _set_far_end(self, device: Device, **changes: Any) -> None:
         doing = f"device {device.name}: its other end"

@@ -1,7 +1,7 @@
 """What became of a packet in the kernel, by what can be seen of it: the errno, the frames, the route it had to take.
 
 Verdict and reason have the names of `datapath.verdicts`, but the kernel does not say them, and some look the same from
-outside. `CANNOT_TELL` lists these: of each group the first is named.
+outside: `CANNOT_TELL`. Of those the likeliest is named.
 """
 
 from __future__ import annotations
@@ -23,17 +23,17 @@ from routebpf.runtime.errno_values import (
     EPERM,
 )
 
-# Reasons that one sight stands for. A reroute that comes back to the hop where the packet was is a plain send to see;
-# so is a redirect to the route's device with that hop's link header. A redirect that failed leaves no trace, nor does
-# a packet that waits for its neighbour.
-CANNOT_TELL: tuple[tuple[int, ...], ...] = (
-    (at.SENT, at.REROUTED, at.REDIRECTED),
-    (at.REDIRECT_FAILED, at.NEIGHBOUR_UNRESOLVED, at.DEVICE_DOWN, at.MULTICAST_SCOPE, at.LOCAL),
-    (at.RETURN_CODE, at.PROTOCOL_CHANGED, at.BLACKHOLE, at.SOURCE_INVALID, at.DESTINATION_INVALID, at.MARTIAN),
-    (at.NO_ROUTE, at.RULE_UNREACHABLE),
-    (at.UNREACHABLE, at.NEIGHBOUR_UNRESOLVED),
-    # Whatever fails once a packet was rerouted.
-    (at.RECURSION, at.DEVICE_MTU, at.PROGRAM_DROP, at.RETURN_CODE, at.DONT_FRAGMENT, at.PROTOCOL_CHANGED),
+# Reasons that look the same from outside. A reroute that comes back to the hop where the packet was is a plain send to
+# see; so is a redirect to the route's device with that hop's link header. What ends without a frame and an errno leaves
+# no trace.
+CANNOT_TELL: tuple[frozenset[int], ...] = (
+    frozenset({at.SENT, at.REROUTED, at.REDIRECTED, at.LOCAL}),
+    frozenset(
+        {at.REDIRECT_FAILED, at.REDIRECTED, at.NEIGHBOUR_UNRESOLVED, at.DEVICE_DOWN, at.MULTICAST_SCOPE, at.LOCAL}
+    ),
+    frozenset({at.RETURN_CODE, at.PROTOCOL_CHANGED, at.BLACKHOLE, at.SOURCE_INVALID, at.DESTINATION_INVALID}),
+    frozenset({at.NO_ROUTE, at.RULE_UNREACHABLE}),
+    frozenset({at.UNREACHABLE, at.NEIGHBOUR_UNRESOLVED}),
 )
 _REASONS = {
     EPERM: at.PROGRAM_DROP,
@@ -45,6 +45,17 @@ _REASONS = {
 _BROADCAST_TYPES = frozenset({"broadcast", "multicast"})
 _LOOPBACK = "lo"
 _IPV6_LOOPBACK = bytes(15) + b"\1"
+
+
+def looks_the_same(one: str, other: str, errno: int, *, is_seen: bool) -> bool:
+    """Whether two reasons (names) are one as far as the kernel shows them. ENOBUFS is what any failure after a reroute
+    is told by. `is_seen`: somebody saw an errno; nobody does of a packet that comes in, and whatever ends its way is
+    silent."""
+    codes = frozenset(number for number, reason in enumerate(at.REASONS) if reason.name in (one, other))
+    if len(codes) == 1 or errno == ENOBUFS or any(codes <= group for group in CANNOT_TELL):
+        return True
+    leaves = frozenset({at.SENT, at.REROUTED, at.REDIRECTED})
+    return not is_seen and not codes & leaves
 
 
 @dataclass(frozen=True, slots=True)

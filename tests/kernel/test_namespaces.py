@@ -1,0 +1,127 @@
+"""Namespaces of ours: made, entered, gone; and swept up after a process that was killed."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import threading
+from pathlib import Path
+
+import pytest
+
+from routebpf.errors import InputError
+from routebpf.kernel import namespaces
+from routebpf.kernel.namespaces import Namespace
+
+pytestmark = pytest.mark.kernel
+
+
+def _inode(path: str) -> int:
+    return os.stat(path).st_ino
+
+
+def _listed() -> list[str]:
+    """As iproute2 lists them."""
+    shown = subprocess.run(["ip", "netns", "list"], capture_output=True, text=True, check=True).stdout
+    return [line.split()[0] for line in shown.splitlines()]
+
+
+def _child(text: str) -> subprocess.Popen[str]:
+    return subprocess.Popen([sys.executable, "-c", textwrap.dedent(text)], stdout=subprocess.PIPE, text=True)
+
+
+def test_a_namespace_is_one_that_ip_sees_and_is_gone_when_removed() -> None:
+    made = namespaces.create_namespace()
+    try:
+        assert made.name in _listed()
+        links = subprocess.run(["ip", "-n", made.name, "-o", "link"], capture_output=True, text=True, check=True).stdout
+        assert links.startswith("1: lo:")
+        assert len(links.splitlines()) == 1
+    finally:
+        namespaces.remove_namespace(made)
+    assert made.name not in _listed()
+    assert not made.path.exists()
+
+
+def test_only_the_thread_that_runs_inside_is_in_the_namespace() -> None:
+    made = namespaces.create_namespace()
+    try:
+        here = _inode("/proc/thread-self/ns/net")
+        there = namespaces.run_inside(made, lambda: _inode("/proc/thread-self/ns/net"))
+        assert there == made.path.stat().st_ino != here
+        assert _inode("/proc/thread-self/ns/net") == here
+        assert _inode(f"/proc/self/task/{threading.get_native_id()}/ns/net") == here
+    finally:
+        namespaces.remove_namespace(made)
+
+
+def test_what_fails_inside_is_raised_outside() -> None:
+    made = namespaces.create_namespace()
+    try:
+        with pytest.raises(ZeroDivisionError):
+            namespaces.run_inside(made, lambda: 1 // 0)
+    finally:
+        namespaces.remove_namespace(made)
+
+
+def test_a_sysctl_is_set_inside_only() -> None:
+    path = Path("/proc/sys/net/ipv4/conf/default/rp_filter")
+    before = path.read_text()
+    made = namespaces.create_namespace()
+    try:
+        assert namespaces.write_sysctl(made, "ipv4/conf/default/rp_filter", 2)
+        assert namespaces.run_inside(made, path.read_text) == "2\n"
+        assert path.read_text() == before
+        assert not namespaces.write_sysctl(made, "ipv4/no_such_thing", 1)
+    finally:
+        namespaces.remove_namespace(made)
+
+
+def test_a_namespace_that_is_not_there_is_told_with_those_that_are() -> None:
+    with pytest.raises(InputError, match="there is no network namespace rbpf-none"):
+        namespaces.existing_namespace("rbpf-none")
+    with pytest.raises(InputError, match="there is no network namespace"):
+        namespaces.existing_namespace("../../etc/passwd")
+
+
+def test_the_next_run_removes_what_a_killed_process_left_and_nothing_else() -> None:
+    child = _child("""
+        import time
+        from routebpf.kernel.namespaces import create_namespace
+        print(create_namespace().name, flush=True)
+        time.sleep(60)
+    """)
+    assert child.stdout is not None
+    name = child.stdout.readline().strip()
+    others = Namespace("rbpf-1-1-other"), Namespace("rbpf-mine")
+    try:
+        for one in others:
+            subprocess.run(["ip", "netns", "add", one.name], check=True)
+        assert Namespace(name) not in namespaces.left_behind()
+        child.send_signal(signal.SIGKILL)
+        child.wait()
+        assert name in _listed()
+        made = namespaces.create_namespace()
+        namespaces.remove_namespace(made)
+        left = _listed()
+        assert name not in left
+        assert {one.name for one in others} <= set(left)
+    finally:
+        for one in (*others, Namespace(name)):
+            namespaces.remove_namespace(one)
+
+
+def test_another_process_that_has_the_number_of_the_dead_one_does_not_keep_its_namespace() -> None:
+    made = namespaces.create_namespace()
+    pid, start = made.name.split("-")[1:3]
+    reused = Namespace(f"rbpf-{pid}-{int(start) - 1}-0")
+    subprocess.run(["ip", "netns", "add", reused.name], check=True)
+    try:
+        assert namespaces.left_behind() == [reused]
+        assert namespaces.remove_left_behind() == [reused]
+    finally:
+        namespaces.remove_namespace(made)
+        namespaces.remove_namespace(reused)
