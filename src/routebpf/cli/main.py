@@ -18,6 +18,12 @@ from routebpf.errors import Error, MissingError
 _COMMANDS = {
     "run": ("run", "Send a capture's packets down a route that carries a program."),
     "exec": ("execute", "Run one program on one packet, or bare instructions on some memory."),
+    "attach": ("attach", "Put a program on routes of this machine."),
+    "detach": ("detach", "Take programs off routes, which are then what they were."),
+    "list": ("list_routes", "List the routes that carry programs."),
+    "show": ("show", "Show what is attached to a prefix."),
+    "map": ("map", "Read and change the maps of attached programs."),
+    "doctor": ("doctor", "Check whether this machine can put programs on routes."),
     "disasm": ("disasm", "Show a program's instructions beside its C source."),
     "spec": ("spec", "Show what a program may use: context fields, helpers, kfuncs, maps."),
     "bench": ("bench", "Measure nanoseconds a packet."),

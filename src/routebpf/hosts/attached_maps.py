@@ -12,7 +12,7 @@ from routebpf.kernel.ledger import Ledger, identify, read_ledger
 from routebpf.kernel.map_open import map_at, map_by_id
 from routebpf.kernel.maps import KernelMap
 from routebpf.kernel.namespaces import Namespace
-from routebpf.kernel.object_btf import can_read_btf, read_btf
+from routebpf.kernel.object_btf import read_btf
 from routebpf.objects.btf import Btf, read_btf_file
 
 _BY_ID = "id:"
@@ -104,6 +104,6 @@ def _kept_btf(path: str) -> Btf | None:
 def _kernel_btf(raw: KernelMap) -> Btf | None:
     btf_id = raw.info.btf_id
     try:
-        return read_btf(btf_id) if btf_id and can_read_btf() else None
+        return read_btf(btf_id) if btf_id else None
     except MissingError:
-        return None
+        return None  # without CAP_SYS_ADMIN

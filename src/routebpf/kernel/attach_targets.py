@@ -32,8 +32,14 @@ _ENCAPS = {
     9: "ioam6",
     10: "xfrm",
 }
+_TABLES = {253: "default", 254: "main", 255: "local"}
 _SHOWN = 4
 _WIDTHS = {socket.AF_INET: 32, socket.AF_INET6: 128}
+
+
+def table_name(table: int) -> str:
+    """The name of a table that every system has, the number of any other."""
+    return _TABLES.get(table, str(table))
 
 
 class Prefix(NamedTuple):
@@ -167,7 +173,7 @@ def choose_route(routes: Routes, prefix: Prefix, wanted: Selection, devices: Dev
     if len(found) > 1:
         lines = [route_text(one.full, devices.names) for one in found[:_SHOWN]]
         raise InputError(
-            f"{prefix}: {len(found)} routes of table {wanted.table} have it: {'; '.join(lines)}; say which one with"
+            f"{prefix}: {len(found)} routes of table {table_name(wanted.table)} have it: {'; '.join(lines)}; say which one with"
             " --metric, --tos or --device"
         )
     if found and len(there) > 1:
@@ -228,7 +234,7 @@ def missing_route(sock: RouteSocket, prefix: Prefix, wanted: Selection, devices:
 
 
 def _limits(wanted: Selection) -> str:
-    words = [f"in table {wanted.table}"]
+    words = [f"in table {table_name(wanted.table)}"]
     words += [f"with metric {wanted.metric}"] if wanted.metric is not None else []
     words += [f"with tos {wanted.tos:#x}"] if wanted.tos is not None else []
     words += [f"by device {wanted.device}"] if wanted.device else []

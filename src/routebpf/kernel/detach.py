@@ -16,7 +16,7 @@ from routebpf.kernel.attach_operation import (
     no_step,
     open_operation,
 )
-from routebpf.kernel.attach_targets import Prefix, Routes, Selection, choose_route, problems
+from routebpf.kernel.attach_targets import Prefix, Routes, Selection, choose_route, problems, table_name
 from routebpf.kernel.ledger import Carried, Entry
 from routebpf.kernel.namespaces import Namespace
 from routebpf.kernel.route_bulk import Route
@@ -150,7 +150,7 @@ def _others(operation: Operation, routes: Routes, prefix: Prefix, selection: Sel
     there = route.shape.programs if route else {}
     if route is None or not there:
         what = "there is no such route" if route is None else "its route carries no program"
-        raise InputError(f"detach {prefix}: nothing is attached in table {selection.table}: {what}")
+        raise InputError(f"detach {prefix}: nothing is attached in table {table_name(selection.table)}: {what}")
     if not force:
         names = ", ".join(f"{name} ({hook})" for hook, name in there.items())
         raise InputError(

@@ -1,0 +1,133 @@
+"""`routebpf attach`: a program on routes that are there."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from routebpf.cli.output import print_json
+from routebpf.cli.program_argument import ProgramReference, parse_program, type_option
+from routebpf.cli.route_options import (
+    dry_run_option,
+    from_option,
+    json_option,
+    key_json,
+    namespace_named,
+    namespace_option,
+    read_prefixes,
+    selection,
+    selection_options,
+)
+
+if TYPE_CHECKING:
+    from routebpf.kernel.attach import Attached
+
+_SHOWN = 20
+# What was done, and what would be.
+_WORDS = {
+    "attach": ("attached", "would attach"),
+    "replace": ("replaced", "would replace"),
+    "create": ("made the route, attached", "would make the route, and attach"),
+    "unchanged": ("unchanged", "unchanged"),
+}
+
+
+@click.command(epilog="Example: routebpf attach examples/drop_smtp.bpf.c 192.168.253.0/24")
+@click.argument("prog", callback=parse_program)
+@click.argument("prefixes", metavar="[PREFIX]...", nargs=-1)
+@from_option
+@selection_options
+@click.option("--create", is_flag=True, help="Make the route where there is none, going as packets to it go now.")
+@click.option("--via", metavar="ADDRESS", help="With --create: the new route's gateway. Its device: --device.")
+@click.option("--headroom", type=click.IntRange(0, 256), help="Bytes that the program may push; lowers the MTU.")
+@click.option("--reset-maps", is_flag=True, help="Start with new maps, where the program before had the same ones.")
+@click.option("--force", is_flag=True, help="Replace also what others attached.")
+@type_option
+@namespace_option
+@dry_run_option
+@json_option
+def command(
+    prog: ProgramReference,
+    prefixes: tuple[str, ...],
+    file: str | None,
+    table: int,
+    metric: int | None,
+    tos: int | None,
+    device: str | None,
+    create: bool,
+    via: str | None,
+    headroom: int | None,
+    reset_maps: bool,
+    force: bool,
+    program_type: str | None,
+    namespace: str | None,
+    dry_run: bool,
+    as_json: bool,
+) -> None:
+    """Put PROG on the routes of each PREFIX, keeping all else of them; at no moment is a route missing.
+
+    All of them or none. A route that carries a program of routebpf's is given the new one, and maps whose definition
+    is unchanged keep their content. The program and its maps stay when the command has ended: see list, map, detach.
+    """
+    from routebpf.kernel.attach import AttachOptions, attach
+    from routebpf.kernel.attach_targets import NewRoute, parse_gateway
+    from routebpf.kernel.object import read_for_kernel
+
+    if via is not None and not create:
+        raise click.UsageError("--via goes with --create: a route that is there keeps its way")
+    wanted = read_prefixes(prefixes, file)
+    if not wanted:
+        raise click.UsageError("give a PREFIX, or --from FILE with some")
+    source = read_for_kernel(prog.path, program_type=program_type)
+    options = AttachOptions(
+        selection=selection(table, metric, tos, None if create else device),
+        create=NewRoute(parse_gateway(via) if via else None, device) if create else None,
+        reset_maps=reset_maps,
+        headroom=headroom,
+        force=force,
+        dry_run=dry_run,
+    )
+    done = attach(source, source.program(prog.selector), wanted, options, namespace=namespace_named(namespace))
+    if as_json:
+        print_json({"dry_run": dry_run, "routes": [_as_json(one) for one in done]})
+    else:
+        _print(done, dry_run=dry_run)
+
+
+def _as_json(one: Attached) -> dict[str, Any]:
+    return {
+        **key_json(one.route.key),
+        "what": one.what,
+        "hook": one.hook,
+        "program": one.program,
+        "had": one.had,
+        "kept_maps": list(one.kept_maps),
+    }
+
+
+def _print(done: list[Attached], *, dry_run: bool) -> None:
+    if len(done) > _SHOWN:
+        for what, count in Counter(one.what for one in done).items():
+            click.echo(f"{_WORDS[what][dry_run]}: {count:,} routes")
+    else:
+        for one in done:
+            click.echo(_line(one, dry_run=dry_run))
+    kept = sorted({name for one in done for name in one.kept_maps})
+    if kept:
+        click.echo(f"maps that keep their content: {', '.join(kept)}")
+
+
+def _line(one: Attached, *, dry_run: bool) -> str:
+    from routebpf.kernel.route_identity import key_text
+
+    route = key_text(one.route.key)
+    others = ", ".join(f"{name} ({hook})" for hook, name in one.had.items() if hook != one.hook)
+    beside = f", beside {others}" if others else ""
+    if one.what == "unchanged":
+        return f"{route}: unchanged, it carries {one.program} ({one.hook}) already"
+    if one.hook in one.had:
+        return f"{route}: {_WORDS['replace'][dry_run]} {one.had[one.hook]} by {one.program} ({one.hook}){beside}"
+    what = "create" if one.what == "create" else "attach"
+    return f"{route}: {_WORDS[what][dry_run]} {one.program} ({one.hook}){beside}"

@@ -1,0 +1,45 @@
+"""`routebpf doctor`: whether this machine can put programs on routes."""
+
+from __future__ import annotations
+
+import click
+
+from routebpf.cli.output import print_json, print_table
+from routebpf.cli.route_options import json_option
+from routebpf.errors import MissingError
+
+
+@click.command(epilog="Example: routebpf doctor")
+@json_option
+def command(as_json: bool) -> None:
+    """Check what attach, map and the kernel backend need of this machine and of this process.
+
+    Nothing is changed. Exits with 3 if something is missing without which no program goes on a route.
+    """
+    from routebpf.kernel.features import FEATURES, probe_features
+    from routebpf.kernel.route_probe import ENCAP
+
+    findings = probe_features([*FEATURES, ENCAP])
+    if as_json:
+        print_json(
+            [
+                {
+                    "name": one.feature.name,
+                    "is_there": one.is_there,
+                    "is_required": one.feature.is_required,
+                    "detail": one.detail,
+                    "use": one.feature.doc,
+                    "mend": None if one.is_there else one.feature.mend,
+                }
+                for one in findings
+            ]
+        )
+    else:
+        rows = []
+        for one in findings:
+            state = "yes" if one.is_there else "MISSING" if one.feature.is_required else "no"
+            rows.append((one.feature.name, state, one.detail, "" if one.is_there else one.feature.mend))
+        print_table(["feature", "there", "found", "what would mend it"], rows)
+    missing = [one.feature.name for one in findings if one.feature.is_required and not one.is_there]
+    if missing:
+        raise MissingError(f"this machine cannot put programs on routes; missing: {', '.join(missing)}")

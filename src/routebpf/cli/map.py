@@ -1,0 +1,239 @@
+"""`routebpf map`: the maps of attached programs, typed by their BTF."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from routebpf.cli.output import print_json, print_table
+from routebpf.cli.route_options import json_option, namespace_named, namespace_option
+from routebpf.errors import InputError, RejectedError
+
+if TYPE_CHECKING:
+    from routebpf.hosts.map_view import MapView
+
+_program_option = click.option(
+    "--program", metavar="NAME", help="The program whose map is meant, where several have one of that name."
+)
+_RECORDS = frozenset({4, 27})  # PERF_EVENT_ARRAY, RINGBUF: records that come, not entries that stay
+
+
+@click.group(epilog="Example: routebpf map dump packets")
+def command() -> None:
+    """Read and change maps of attached programs. MAP is a map's name, the path of a pin, or id:N."""
+
+
+@contextmanager
+def _opened(namespace: str | None, name: str, program: str | None) -> Iterator[MapView]:
+    from routebpf.hosts.attached_maps import open_view
+
+    with open_view(namespace_named(namespace), name, program) as view:
+        yield view
+
+
+@command.command("list")
+@namespace_option
+@json_option
+def list_command(namespace: str | None, as_json: bool) -> None:
+    """List the maps of attached programs."""
+    from routebpf.hosts.attached_maps import list_maps
+    from routebpf.kernel.map_open import map_at
+
+    rows: list[dict[str, Any]] = []
+    for one in list_maps(namespace_named(namespace)):
+        with map_at(one.pin) as raw:
+            definition = raw.definition
+            rows.append(
+                {
+                    "name": one.name,
+                    "id": one.id,
+                    "type": raw.type_name,
+                    "key_size": definition.key_size,
+                    "value_size": definition.value_size,
+                    "max_entries": definition.max_entries,
+                    "programs": list(one.programs),
+                    "pin": one.pin,
+                }
+            )
+    if as_json:
+        print_json(rows)
+    elif not rows:
+        click.echo("no attached program has maps")
+    else:
+        columns = ["name", "id", "type", "key_size", "value_size", "max_entries"]
+        lines = [[*(str(row[name]) for name in columns), ", ".join(row["programs"])] for row in rows]
+        print_table([*(name.replace("_", " ") for name in columns), "programs"], lines)
+
+
+@command.command("dump")
+@click.argument("name", metavar="MAP")
+@_program_option
+@namespace_option
+@json_option
+def dump_command(name: str, program: str | None, namespace: str | None, as_json: bool) -> None:
+    """Show the entries of MAP; --json has all of them."""
+    with _opened(namespace, name, program) as view:
+        _check_has_entries(view)
+        if as_json:
+            print_json([{"key": key, "value": value} for key, value in view.items()])
+        else:
+            from routebpf.cli.map_output import print_map
+
+            print_map(view.name, view)
+
+
+@command.command("get")
+@click.argument("name", metavar="MAP")
+@click.argument("key")
+@_program_option
+@namespace_option
+@json_option
+def get_command(name: str, key: str, program: str | None, namespace: str | None, as_json: bool) -> None:
+    """Show the value that KEY has in MAP. Keys are as map dump shows them, or JSON."""
+    with _opened(namespace, name, program) as view:
+        try:
+            value = view[_parsed(view, key, of_key=True)]
+        except KeyError:
+            raise RejectedError(f"map {name}: it has no key {key}") from None
+        if as_json:
+            print_json(value)
+        else:
+            members = view.value_members(value)
+            if members:
+                print_table(["member", "value"], list(members.items()))
+            else:
+                click.echo(view.value_text(value))
+
+
+@command.command("set")
+@click.argument("name", metavar="MAP")
+@click.argument("key")
+@click.argument("value")
+@_program_option
+@namespace_option
+def set_command(name: str, key: str, value: str, program: str | None, namespace: str | None) -> None:
+    """Set the value of KEY in MAP: a number, an address, text, or JSON such as '{"packets": 0}'.
+
+    In a map with a value for each CPU all are set, or each by a JSON list.
+    """
+    with _opened(namespace, name, program) as view:
+        view[_parsed(view, key, of_key=True)] = _parsed(view, value, of_key=False)
+
+
+@command.command("delete")
+@click.argument("name", metavar="MAP")
+@click.argument("key")
+@_program_option
+@namespace_option
+def delete_command(name: str, key: str, program: str | None, namespace: str | None) -> None:
+    """Delete KEY from MAP."""
+    with _opened(namespace, name, program) as view:
+        try:
+            del view[_parsed(view, key, of_key=True)]
+        except KeyError:
+            raise RejectedError(f"map {name}: it has no key {key}") from None
+
+
+@command.command("watch")
+@click.argument("name", metavar="MAP")
+@click.option("--interval", type=click.FloatRange(0.01), default=1.0, show_default=True, help="Seconds.")
+@click.option("--count", type=click.IntRange(1), help="End after so many records, or looks at the entries.")
+@_program_option
+@namespace_option
+@json_option
+def watch_command(
+    name: str, interval: float, count: int | None, program: str | None, namespace: str | None, as_json: bool
+) -> None:
+    """Show what comes: the records of a ring buffer or perf event array, or entries that change. Ctrl-C ends it."""
+    with _opened(namespace, name, program) as view:
+        lines = _records(view) if view.raw.definition.type in _RECORDS else _changes(view, interval, count)
+        for number, line in enumerate(lines, 1):
+            click.echo(json.dumps(line, default=_hex) if as_json else _line(view, line))
+            sys.stdout.flush()
+            if number == count and view.raw.definition.type in _RECORDS:
+                return
+
+
+def _records(view: MapView) -> Iterator[dict[str, Any]]:
+    from routebpf.kernel.perf_reader import PerfReader
+    from routebpf.kernel.ringbuf_reader import RingBufReader
+
+    raw: Any = view.raw
+    if raw.definition.type == 27:
+        with RingBufReader(raw) as ring:
+            for record in ring.records():
+                yield {"record": record}
+    else:
+        with PerfReader(raw) as reader:
+            for cpu, sample in reader.samples():
+                yield {"cpu": cpu, "record": sample}
+
+
+def _changes(view: MapView, interval: float, looks: int | None) -> Iterator[dict[str, Any]]:
+    """Entries that are new or have another value, the first time all of them; then what changes."""
+    _check_has_entries(view)
+    before: dict[str, Any] = {}
+    look = 0
+    while True:
+        entries = {view.key_text(key): (key, value) for key, value in view.items()}
+        for text, (key, value) in entries.items():
+            if text not in before or before[text][1] != value:
+                yield {"key": key, "value": value}
+        for text in before.keys() - entries.keys():
+            yield {"key": before[text][0], "value": None}
+        before = entries
+        look += 1
+        if look == looks:
+            return
+        time.sleep(interval)
+
+
+def _line(view: MapView, line: dict[str, Any]) -> str:
+    if "record" in line:
+        cpu = f"CPU {line['cpu']}: " if "cpu" in line else ""
+        return f"{cpu}{line['record'].hex()}"
+    if line["value"] is None:
+        return f"{view.key_text(line['key'])}: deleted"
+    return f"{view.key_text(line['key'])}: {view.value_text(line['value'])}"
+
+
+def _check_has_entries(view: MapView) -> None:
+    if view.raw.definition.type in _RECORDS:
+        raise InputError(f"map {view.name}: it has no entries; map watch shows its records")
+    if not view.raw.definition.key_size:
+        raise InputError(f"map {view.name}: its type has no keys")
+
+
+def _parsed(view: MapView, text: str, *, of_key: bool) -> Any:
+    """A key or value from the command line: JSON if it is some, hex for what has no type, and else text."""
+    definition = view.raw.definition
+    type_id = definition.btf_key_type_id if of_key else definition.btf_value_type_id
+    try:
+        value = json.loads(text)
+    except ValueError:
+        value = text
+    if type_id:
+        return value
+    size = definition.key_size if of_key else definition.value_size
+    if isinstance(value, int) and 0 <= value < 1 << 8 * size:
+        return value
+    try:
+        data = bytes.fromhex(text)
+    except ValueError:
+        data = b""
+    if len(data) != size:
+        what = "key" if of_key else "value"
+        raise InputError(f"map {view.name}: {text!r} is no {what}: without BTF it is a number or {size} bytes in hex")
+    return data
+
+
+def _hex(value: object) -> str:
+    if isinstance(value, bytes):
+        return value.hex()
+    raise TypeError(f"{type(value).__name__} has no form in JSON")

@@ -1,0 +1,101 @@
+"""What the commands on real routes take: which namespace, which route, many of them from a file."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from routebpf.errors import InputError
+
+if TYPE_CHECKING:
+    from routebpf.kernel.attach_targets import Prefix, Selection
+    from routebpf.kernel.namespaces import Namespace
+    from routebpf.kernel.route_identity import RouteKey
+
+_F = TypeVar("_F", bound=Callable[..., Any])
+_STANDARD_INPUT = "-"
+
+namespace_option = click.option(
+    "--namespace", metavar="NAME", help="The network namespace, as ip netns lists it; this process's if not given."
+)
+dry_run_option = click.option("--dry-run", is_flag=True, help="Only show what would change.")
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+from_option = click.option(
+    "--from", "file", metavar="FILE", help="Prefixes from a file, one a line, # starts a comment; - reads them."
+)
+
+
+def _table(_ctx: click.Context, _param: click.Parameter, value: str) -> int:
+    from routebpf.hosts.topology_names import TABLES
+
+    number = TABLES.number(value)
+    if not number:
+        raise click.BadParameter(f"{value!r} is neither the number nor the name of a routing table")
+    return number
+
+
+def selection_options(command: _F) -> _F:
+    """--table, --metric, --tos, --device: which of a prefix's routes is meant."""
+    for option in reversed(
+        (
+            click.option("--table", callback=_table, default="main", show_default=True, help="Its routing table."),
+            click.option("--metric", type=click.IntRange(0, 0xFFFFFFFF), help="Its metric, where several have one."),
+            click.option("--tos", type=click.IntRange(0, 255), help="Its TOS."),
+            click.option("--device", metavar="DEVICE", help="A device that it goes by."),
+        )
+    ):
+        command = option(command)
+    return command
+
+
+def selection(table: int, metric: int | None, tos: int | None, device: str | None) -> Selection:
+    """The options of `selection_options` as one value."""
+    from routebpf.kernel.attach_targets import Selection
+
+    return Selection(table, metric, tos, device)
+
+
+def namespace_named(name: str | None) -> Namespace | None:
+    """The namespace of that name. Raises InputError if there is none."""
+    if name is None:
+        return None
+    from routebpf.kernel.namespaces import existing_namespace
+
+    return existing_namespace(name)
+
+
+def read_prefixes(given: tuple[str, ...], file: str | None) -> list[Prefix]:
+    """The prefixes of arguments and a file, each once. Raises InputError, with the line, for what is none."""
+    from routebpf.kernel.attach_targets import parse_prefix
+
+    found = [parse_prefix(one) for one in given]
+    for number, line in enumerate(_lines(file) if file is not None else (), 1):
+        text = line.partition("#")[0].strip()
+        if not text:
+            continue
+        try:
+            found.append(parse_prefix(text))
+        except InputError as error:
+            raise InputError(f"{file}:{number}: {error}") from None
+    return list(dict.fromkeys(found))
+
+
+def _lines(file: str) -> list[str]:
+    if file == _STANDARD_INPUT:
+        return sys.stdin.read().splitlines()
+    try:
+        with open(file, encoding="utf-8", errors="surrogateescape") as text:
+            return text.read().splitlines()
+    except OSError as error:
+        raise InputError(f"cannot read prefixes from {file}: {error.strerror}") from error
+
+
+def key_json(key: RouteKey) -> dict[str, Any]:
+    """What tells a route from others, for JSON."""
+    from routebpf.kernel.route_identity import read_key
+
+    place = read_key(key)
+    return {"prefix": place.prefix, "table": place.table, "tos": place.tos, "metric": place.metric}
