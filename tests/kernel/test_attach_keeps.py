@@ -48,8 +48,10 @@ SHAPES = {
     "IPv6 that expires": "-6 route add {q} via fd00::2 dev veth0 expires 600",
     "IPv6 on link": "-6 route add {q} via fdee::1 dev veth0 onlink",
     "IPv6 next hops": "-6 route add {q} nexthop via fd00::2 dev veth0 weight 2 nexthop via fd01::2 dev veth1 weight 9",
-    "IPv6 with and without gateway": "-6 route add {q} dev veth1\n-6 route append {q} via fd00::2 dev veth0|device=veth0",
-    "IPv6 metrics side by side": "-6 route add {q} via fd00::2 metric 5\n-6 route add {q} via fd01::2 metric 6|metric=6",
+    "IPv6 with and without gateway": "-6 route add {q} dev veth1\n"
+    "-6 route append {q} via fd00::2 dev veth0|device=veth0",
+    "IPv6 metrics side by side": "-6 route add {q} via fd00::2 metric 5\n"
+    "-6 route add {q} via fd01::2 metric 6|metric=6",
 }
 
 

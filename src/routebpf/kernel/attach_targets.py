@@ -173,7 +173,7 @@ def choose_route(routes: Routes, prefix: Prefix, wanted: Selection, devices: Dev
     if len(found) > 1:
         lines = [route_text(one.full, devices.names) for one in found[:_SHOWN]]
         raise InputError(
-            f"{prefix}: {len(found)} routes of table {table_name(wanted.table)} have it: {'; '.join(lines)}; say which one with"
+            f"{prefix}: {len(found)} routes of table {table_name(wanted.table)} have it: {'; '.join(lines)}; say which with"
             " --metric, --tos or --device"
         )
     if found and len(there) > 1:
@@ -191,13 +191,11 @@ def _fits(route: KernelRoute, wanted: Selection, ifindex: int | None) -> bool:
 
 def _check_reach(route: Route, there: Sequence[Route], devices: Devices) -> None:
     """Raise InputError if another route of the same key stands before this one: a replace would take that."""
-    # IPv6 routes with a gateway and those without do not replace one another: rt6_qualify_for_ecmp().
-    is_ipv6, has_gateway = route.shape.route.family == socket.AF_INET6, route.shape.has_gateway
-    alike = [one for one in there if one.key == route.key and not (is_ipv6 and one.shape.has_gateway != has_gateway)]
-    if alike[0] is not route:
+    first = next(one for one in there if one.key == route.key)
+    if first is not route:
         raise InputError(
             f"route {route_text(route.full, devices.names)}: the kernel's replace reaches only the first route of a"
-            f" prefix and metric, which is {route_text(alike[0].full, devices.names)}; give one of them another metric"
+            f" prefix and metric, which is {route_text(first.full, devices.names)}; give one of them another metric"
         )
 
 

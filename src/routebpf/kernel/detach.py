@@ -124,6 +124,8 @@ def _find_one(
         ifindex = operation.devices.index(selection.device)
         wanted = [one for one in wanted if _goes_by(routes.at(one.key), ifindex)]
     if len(wanted) > 1:
+        wanted = [one for one in wanted if routes.at(one.key) is not None] or wanted
+    if len(wanted) > 1:
         keys = "; ".join(key_text(one.key) for one in wanted)
         raise InputError(f"{prefix}: programs are attached to {keys}; say which with --metric, --tos or --device")
     if wanted:

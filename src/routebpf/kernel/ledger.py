@@ -26,7 +26,7 @@ from routebpf.errors import InputError, MissingError
 from routebpf.kernel.namespaces import Namespace, open_socket, run_inside
 from routebpf.kernel.netlink import attributes, read_attributes
 from routebpf.kernel.route_bulk import Route, Shape
-from routebpf.kernel.route_identity import RouteKey, place_bytes, prefix_text, read_key
+from routebpf.kernel.route_identity import Place, RouteKey, place_bytes, prefix_text, read_key
 from routebpf.kernel.routes import KernelRoute
 from routebpf.kernel.running import setting
 
@@ -322,6 +322,7 @@ def _group_to_json(entry: Entry, addresses: list[str]) -> dict[str, Any]:
         "tos": place.tos,
         "table": place.table,
         "metric": place.metric,
+        "has_gateway": bool(place.has_gateway),
         "was": _route_to_json(entry.was.shape.route) if entry.was is not None else None,
         "carries": [dict(entry.carries.programs), entry.carries.headroom],
         "destinations": addresses,
@@ -349,7 +350,12 @@ def _group_from_json(found: Mapping[str, Any]) -> Iterator[Entry]:
     family = found["family"]
     address, _, bits = (found["from"] or "").partition("/")
     source = socket.inet_pton(family, address) if address else b""
-    place = place_bytes(family, found["length"], int(bits or 0), found["tos"], found["table"], found["metric"], source)
+    place = place_bytes(
+        Place(
+            family, found["length"], int(bits or 0), found["tos"], found["has_gateway"], found["table"],
+            found["metric"], source, b"",
+        )
+    )  # fmt: skip
     shape = None if found["was"] is None else Shape(_route_from_json(found["was"]))
     carries = Carried(*found["carries"])
     planned = Carried(*found["planned"]) if "planned" in found else None

@@ -75,10 +75,6 @@ class Shape:
         return not self.route.nexthop_id and self.other_encap is None and bool(self.route.hops)
 
     @cached_property
-    def has_gateway(self) -> bool:
-        return any(hop.gateway is not None for hop in self.route.hops)
-
-    @cached_property
     def programs(self) -> dict[str, str]:
         """What its routes call the programs on all their ways, by hook. Those of some ways are named side by side."""
         encaps = [hop.encap or BpfEncap() for hop in self.route.hops]

@@ -15,7 +15,7 @@ from routebpf.kernel.routes import RT_TABLE_MAIN, RTA, RTNH_F_ONLINK, KernelRout
 IPV6_METRIC = 1024  # IP6_RT_PRIO_USER: what the kernel makes of no metric
 RouteKey = NewType("RouteKey", bytes)  # what a netlink replace finds a route by: `Place`, its source, its destination
 
-_PLACE = struct.Struct("=BBBBII")
+_PLACE = struct.Struct("=BBBBBII")
 _ENCAP = (RTA.ENCAP_TYPE, RTA.ENCAP)
 # Counters and ages, which change by themselves, and what a route has in either of two places.
 _PASSING = (RTA.CACHEINFO, RTA.EXPIRES, RTA.TABLE, RTA.DST, *_ENCAP)
@@ -26,12 +26,14 @@ _TYPES = {2: "local", 3: "broadcast", 4: "anycast", 5: "multicast", 6: "blackhol
 
 
 class Place(NamedTuple):
-    """A key, read. Addresses in network order; empty `src`: a route for any source."""
+    """A key, read. Addresses in network order; empty `src`: a route for any source. `has_gateway` is only told of IPv6
+    routes: those with a gateway and those without do not replace one another (rt6_qualify_for_ecmp())."""
 
     family: int
     dst_len: int
     src_len: int
     tos: int
+    has_gateway: int
     table: int
     metric: int
     src: bytes
@@ -46,25 +48,30 @@ class Place(NamedTuple):
 def place_of(route: KernelRoute) -> bytes:
     """What the key of a route begins with: all but its destination."""
     source = route.attribute(RTA.SRC) or b"" if route.src_len else b""
-    return place_bytes(route.family, route.dst_len, route.src_len, route.tos, route.table, route.metric, source)
+    has_gateway = route.family == socket.AF_INET6 and any(hop.gateway is not None for hop in route.hops)
+    place = Place(
+        route.family, route.dst_len, route.src_len, route.tos, has_gateway, route.table, route.metric, source, b""
+    )
+    return place_bytes(place)
 
 
-def place_bytes(family: int, dst_len: int, src_len: int, tos: int, table: int, metric: int, source: bytes) -> bytes:
-    """The same of its parts."""
-    return _PLACE.pack(family, dst_len, src_len, tos, table, metric) + source
+def place_bytes(place: Place) -> bytes:
+    """What keys begin with: all of a place but its destination."""
+    *numbers, source, _ = place
+    return _PLACE.pack(*numbers) + source
 
 
 def read_key(key: RouteKey) -> Place:
     """The parts of a key."""
-    family, dst_len, src_len, tos, table, metric = _PLACE.unpack_from(key)
+    family, dst_len, src_len, tos, has_gateway, table, metric = _PLACE.unpack_from(key)
     addresses = key[_PLACE.size :]
     size = 4 if family == socket.AF_INET else 16
-    return Place(family, dst_len, src_len, tos, table, metric, addresses[:-size], addresses[-size:])
+    return Place(family, dst_len, src_len, tos, has_gateway, table, metric, addresses[:-size], addresses[-size:])
 
 
 def table_of(key: RouteKey) -> tuple[int, int]:
     """The family and the table of a key."""
-    family, _, _, _, table, _ = _PLACE.unpack_from(key)
+    family, _, _, _, _, table, _ = _PLACE.unpack_from(key)
     return family, table
 
 
