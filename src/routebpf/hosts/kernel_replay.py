@@ -24,7 +24,7 @@ from routebpf.datapath.link_layer import (
 )
 from routebpf.datapath.packet_rows import ROW_BYTES
 from routebpf.datapath.run_records import NO_ROUTE_NUMBER
-from routebpf.datapath.verdicts import LINK_UNKNOWN, NOT_IP, REASON_COUNT, SENT, TOO_LONG, VERDICT_NAMES, reason_of
+from routebpf.datapath.verdicts import LINK_SHORT, LINK_UNKNOWN, NOT_IP, REASON_COUNT, SENT, TOO_LONG, VERDICT_NAMES, reason_of
 from routebpf.datapath.worker import RESULT
 from routebpf.errors import InputError
 from routebpf.hosts.host import Frame, Sent
@@ -283,7 +283,7 @@ def _key(route: Route) -> tuple[Any, ...]:
 def _unsound(packet: bytes, wire: int, *, exact: bool) -> int:
     """What is wrong with an IP header, a reason; 0: nothing."""
     if not packet:
-        return NOT_IP
+        return LINK_SHORT
     version = packet[0] >> 4
     if version not in (4, 6):
         return NOT_IP

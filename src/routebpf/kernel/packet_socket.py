@@ -72,15 +72,21 @@ class Tap:
     def frames(self) -> list[SeenFrame]:
         """The frames seen since the last call."""
         seen = []
-        with contextlib.suppress(BlockingIOError):
-            while True:
+        while True:
+            try:
                 data, ancillary, _, address = self._socket.recvmsg(_FRAME_BYTES, _ANCILLARY_BYTES)
-                if self._is_outgoing and address[2] != _PACKET_OUTGOING:
-                    continue
-                time, tag = _ancillary(ancillary)
-                if tag:
-                    data = data[:_MACS_BYTES] + tag + data[_MACS_BYTES:]
-                seen.append(SeenFrame(address[0], data, time))
+            except BlockingIOError:
+                break
+            except OSError as error:
+                if error.errno != errno.ENETDOWN:  # a device that went down says so once
+                    raise
+                continue
+            if self._is_outgoing and address[2] != _PACKET_OUTGOING:
+                continue
+            time, tag = _ancillary(ancillary)
+            if tag:
+                data = data[:_MACS_BYTES] + tag + data[_MACS_BYTES:]
+            seen.append(SeenFrame(address[0], data, time))
         return seen
 
     def lost(self) -> int:
@@ -129,8 +135,9 @@ class Injector:
 class RawSender:
     """Sends IP packets as they are, header and all, from a namespace: the errno that each is answered with.
 
-    Its sockets hear of errors that others do not (IP_RECVERR, IPV6_RECVERR), and may send broadcasts. A packet is sent
-    with its own TOS and source address, so that rules and routes see these.
+    Its sockets hear of errors that others do not (IP_RECVERR, IPV6_RECVERR), may send broadcasts, and do not hear their
+    own multicasts: a host would learn neighbours from them. A packet is sent with its own TOS and source address, so
+    that rules and routes see these.
     """
 
     def __init__(self, namespace: Namespace | None) -> None:
@@ -139,8 +146,10 @@ class RawSender:
         self._raw4.setsockopt(socket.IPPROTO_IP, _IP_HDRINCL, 1)
         self._raw4.setsockopt(socket.IPPROTO_IP, _IP_RECVERR, 1)
         self._raw4.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)
+        self._raw4.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_LOOP, 0)
         self._raw6.setsockopt(_IPPROTO_IPV6, _IPV6_HDRINCL, 1)
         self._raw6.setsockopt(_IPPROTO_IPV6, _IPV6_RECVERR, 1)
+        self._raw6.setsockopt(_IPPROTO_IPV6, socket.IPV6_MULTICAST_LOOP, 0)
         self._options: dict[int, tuple[int, int]] = {}
 
     def close(self) -> None:
