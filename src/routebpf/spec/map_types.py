@@ -16,7 +16,8 @@ class MapType:
     `key_size` and `value_size` are the sizes in bytes that a create must give, None where any goes. `max_entries` is
     what a create must give, None where any above zero goes. `is_per_cpu`: a value for each CPU. `holds` is what its
     values name if they are not the user's data. `helpers` are those that an LWT program may call on it with
-    well-formed arguments, without "bpf_"; `direct_value`: a program may hold the address of its value.
+    well-formed arguments, without "bpf_"; `direct_value`: a program may hold the address of its value;
+    `programs_only_read`: programs cannot write to values, whatever the flags of the map.
     """
 
     name: str
@@ -30,6 +31,17 @@ class MapType:
     is_per_cpu: bool = False
     holds: str = ""
     direct_value: bool = False
+    programs_only_read: bool = False
+
+    @property
+    def is_open(self) -> bool:
+        """Whether helpers take it that are not for some types only (kernel: check_map_func_compatibility())."""
+        return "map_update_elem" in self.helpers or (self.direct_value and not self.helpers)
+
+    @property
+    def kernel_struct(self) -> str:
+        """The kernel's struct of such a map, which a program may read."""
+        return _KERNEL_STRUCTS.get(self.name, "")
 
 
 _ELEMENTS = ("map_lookup_elem", "map_update_elem", "map_delete_elem", "for_each_map_elem")
@@ -43,6 +55,23 @@ _TASK = ("task_storage_get", "task_storage_delete")
 _CGRP = ("cgrp_storage_get", "cgrp_storage_delete")
 _LOOKUP = ("map_lookup_elem",)
 _ANY = None
+
+_KERNEL_STRUCTS = {
+    **dict.fromkeys(("HASH", "PERCPU_HASH", "LRU_HASH", "LRU_PERCPU_HASH", "HASH_OF_MAPS"), "bpf_htab"),
+    **dict.fromkeys(
+        ("ARRAY", "PERCPU_ARRAY", "PROG_ARRAY", "PERF_EVENT_ARRAY", "CGROUP_ARRAY", "ARRAY_OF_MAPS"), "bpf_array"
+    ),
+    **dict.fromkeys(("SK_STORAGE", "INODE_STORAGE", "TASK_STORAGE", "CGRP_STORAGE"), "bpf_local_storage_map"),
+    **dict.fromkeys(("QUEUE", "STACK"), "bpf_queue_stack"),
+    **dict.fromkeys(("DEVMAP", "DEVMAP_HASH"), "bpf_dtab"),
+    **dict.fromkeys(("RINGBUF", "USER_RINGBUF"), "bpf_ringbuf_map"),
+    "LPM_TRIE": "lpm_trie",
+    "STACK_TRACE": "bpf_stack_map",
+    "CPUMAP": "bpf_cpu_map",
+    "XSKMAP": "xsk_map",
+    "BLOOM_FILTER": "bpf_bloom_filter",
+    "ARENA": "bpf_arena",
+}
 
 # fmt: off
 MAP_TYPES: tuple[MapType, ...] = (
@@ -63,7 +92,8 @@ MAP_TYPES: tuple[MapType, ...] = (
             "Prefixes, found by the longest match: a u32 of bits, then 1 to 256 bytes. Needs BPF_F_NO_PREALLOC."),
     MapType("ARRAY_OF_MAPS", 12, (4, 12), 4, 4, _LOOKUP, "Maps by index.", holds="maps"),
     MapType("HASH_OF_MAPS", 13, (4, 12), _ANY, 4, _LOOKUP, "Maps by key.", holds="maps"),
-    MapType("DEVMAP", 14, (4, 14), 4, _ANY, _LOOKUP, "Devices, for XDP.", holds="devices"),
+    MapType("DEVMAP", 14, (4, 14), 4, _ANY, _LOOKUP, "Devices, for XDP.", holds="devices",
+            programs_only_read=True),
     MapType("SOCKMAP", 15, (4, 14), 4, _ANY, (), "Sockets by index.", holds="sockets"),
     MapType("CPUMAP", 16, (4, 15), 4, _ANY, (), "CPUs, for XDP.", holds="CPUs"),
     MapType("XSKMAP", 17, (4, 18), 4, 4, _LOOKUP, "AF_XDP sockets.", holds="sockets"),
@@ -74,7 +104,8 @@ MAP_TYPES: tuple[MapType, ...] = (
     MapType("QUEUE", 22, (4, 20), 0, _ANY, _QUEUE, "Values, first in first out."),
     MapType("STACK", 23, (4, 20), 0, _ANY, _QUEUE, "Values, last in first out."),
     MapType("SK_STORAGE", 24, (5, 2), 4, _ANY, (), "A value for each socket. Needs BTF.", 0),
-    MapType("DEVMAP_HASH", 25, (5, 4), 4, _ANY, _LOOKUP, "Devices by key, for XDP.", holds="devices"),
+    MapType("DEVMAP_HASH", 25, (5, 4), 4, _ANY, _LOOKUP, "Devices by key, for XDP.", holds="devices",
+            programs_only_read=True),
     MapType("STRUCT_OPS", 26, (5, 6), 4, _ANY, (), "Functions of a kernel interface. Needs BTF.", 1),
     MapType("RINGBUF", 27, (5, 8), 0, 0, _RINGBUF,
             "Records for user space; max_entries is its bytes, a power of two of pages."),
