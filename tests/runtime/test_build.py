@@ -41,4 +41,4 @@ def test_a_run_compiles_nothing_that_the_package_has(package: Path, monkeypatch:
     monkeypatch.setattr(machine, "compile_object", lambda one: pytest.fail(f"{one.symbol} was compiled"))
     found = cache.read(machine.object_name(checksum))
     assert found is not None
-    assert machine.Code(found).address(checksum.symbol)
+    assert machine.Code(found, [checksum.symbol]).address(checksum.symbol)

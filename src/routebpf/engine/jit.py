@@ -71,7 +71,7 @@ def compile_program(program: Program, facts: Facts, maps: Sequence[MapFace]) -> 
     """
     writer = _ProgramWriter(program, facts, maps, Callees(program.program_type))
     module = llvm.parse_assembly(writer.text())
-    return JitProgram(Code(emit(linked(list(writer.callees.linked.values()), module), [_ENTRY])), maps)
+    return JitProgram(Code(emit(linked(list(writer.callees.linked.values()), module), [_ENTRY]), [_ENTRY]), maps)
 
 
 def compile_raw(instructions: Sequence[Instruction], facts: Facts) -> JitProgram:

@@ -22,10 +22,6 @@ def _initialised() -> None:
 @cache
 def target_machine(portable: bool = False) -> llvm.TargetMachine:
     """Code generation for this processor, or for any of its architecture."""
-    return _new_target_machine(portable)
-
-
-def _new_target_machine(portable: bool) -> llvm.TargetMachine:
     _initialised()
     target = llvm.Target.from_default_triple()
     if portable:
@@ -60,19 +56,22 @@ def linked(functions: Sequence[Native], into: llvm.ModuleRef | None = None) -> l
 
 
 class Code:
-    """Machine code in memory: addresses are valid as long as this object lives."""
+    """Machine code in memory: addresses are valid as long as this object lives.
 
-    def __init__(self, data: bytes) -> None:
-        # The engine owns its target machine and frees it: it must not be the shared one.
-        self._engine = llvm.create_mcjit_compiler(llvm.parse_assembly(""), _new_target_machine(portable=False))
-        self._engine.add_object_file(llvm.ObjectFileRef.from_data(data))
-        self._engine.finalize_object()
+    LLVM's JITLink puts all sections of an object side by side. MCJIT maps each by itself, and where maps of gigabytes
+    leave small holes only, code and its constants end up further apart than their 32-bit references reach.
+    """
+
+    def __init__(self, data: bytes, exported: Sequence[str]) -> None:
+        self._jit = llvm.create_lljit_compiler(target_machine(), use_jit_link=True)
+        library = llvm.JITLibraryBuilder().add_object_img(data).add_current_process()
+        for symbol in exported:
+            library.export_symbol(symbol)
+        self._library = library.link(self._jit, "code")
 
     def address(self, symbol: str) -> int:
-        found = int(self._engine.get_function_address(symbol))
-        if not found:
-            raise KeyError(symbol)
-        return found
+        """The address of an exported symbol."""
+        return int(self._library[symbol])
 
 
 def emit(module: llvm.ModuleRef, exported: Sequence[str]) -> bytes:
@@ -113,7 +112,7 @@ def _code_of(function: Native) -> Code:
     if found is None:
         found = compile_object(function)
         files.write(name, found)
-    return Code(found)
+    return Code(found, [function.symbol])
 
 
 def function_address(function: Native) -> int:
