@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from routebpf.hosts.embedded import EmbeddedHost as EmbeddedHost
     from routebpf.hosts.host import Frame as Frame
     from routebpf.hosts.host import Sent as Sent
+    from routebpf.hosts.kernel import KernelHost as KernelHost
     from routebpf.hosts.load import LoadedObject as LoadedObject
     from routebpf.hosts.load import LoadedProgram as LoadedProgram
     from routebpf.hosts.load import load as load
@@ -38,6 +39,7 @@ _MODULES = {
     "Frame": "hosts.host",
     "Hop": "datapath.fib",
     "InputError": "errors",
+    "KernelHost": "hosts.kernel",
     "LoadedObject": "hosts.load",
     "LoadedProgram": "hosts.load",
     "MapError": "errors",

@@ -92,6 +92,8 @@ def command(
         raise click.UsageError("give either PROG or --topology FILE, whose routes name their programs")
     if topology is not None and (prefixes or program_type):
         raise click.UsageError("--to and --type go with PROG; the routes of --topology say both themselves")
+    if backend == "kernel" and engine != "jit":
+        raise click.UsageError("--engine goes with --backend embedded: the kernel runs programs itself")
     from routebpf.hosts.backend import host_for
 
     with host_for(backend, seed=seed, clock=clock, cpus=cpus) as host:  # type: ignore[arg-type]

@@ -19,17 +19,18 @@ from routebpf.datapath.devices import KINDS, Device
 from routebpf.datapath.fib import TABLE_MAIN, Hop, Prefix, Route, Rule
 from routebpf.errors import InputError
 from routebpf.hosts.host import Sent
+from routebpf.hosts.kernel_devices import DeviceMaker
 from routebpf.hosts.kernel_life import give_back_with, make_ground
 from routebpf.hosts.kernel_load import KernelLoadedObject, KernelLoadedProgram, load_for_kernel
 from routebpf.hosts.kernel_routes import Metric, Wanted, gateway_hop, kernel_route, route_of
 from routebpf.hosts.kernel_wire import Wires
-from routebpf.kernel import addresses, devices
+from routebpf.kernel import addresses
 from routebpf.kernel import routes as in_kernel
+from routebpf.kernel.devices import TunnelSettings, delete_device, list_devices, set_device
 from routebpf.kernel.lwt_encap import EncapProgram
 from routebpf.kernel.namespaces import open_route_socket
 from routebpf.kernel.netlink import NetlinkError
 from routebpf.kernel.packet_socket import RawSender
-from routebpf.runtime.device import DEVICE_ETHERNET, DEVICE_NOARP
 
 if TYPE_CHECKING:
     import numpy as np
@@ -40,13 +41,7 @@ if TYPE_CHECKING:
     from routebpf.kernel.trace_pipe import TracePipe
 
 _LOOPBACK_INDEX = 1
-_FAR_INDEX = 1 << 20  # the ifindexes of far ends are these and those of the devices
-# Those that are one end of a veth pair: a dummy is one without ARP, which shows the frames that it swallows.
-_WIRED = frozenset({"ethernet", "veth", "dummy"})
-_TUNS = frozenset({"tun", "tap"})
-_TUNNELS = frozenset({"ipip", "sit", "gre", "ip6tnl"})
-# What the kernel calls the kinds of devices that have another name here: by ARPHRD_*, where it has no kind.
-_KINDS_BY_TYPE = {devices.ARPHRD_ETHER: "ethernet", devices.ARPHRD_LOOPBACK: "loopback"}
+_IPV6_MIN_MTU = 1280
 _UNRESOLVED = frozenset({"none", "incomplete", "failed"})
 
 
@@ -65,8 +60,8 @@ class KernelHost:
         self._give_back = give_back_with(self, self._ground)
         self.namespace = self._ground.near
         self.netlink = open_route_socket(self.namespace)
-        self._far_netlink = open_route_socket(self._ground.far)
         self.wires = Wires(self.namespace, self._ground.far)
+        self._maker = DeviceMaker(self._ground, self.netlink, self.wires)
         self.sender = RawSender(self.namespace)
         self.devices: dict[str, Device] = {}
         self.neighbours: dict[tuple[str, bytes], bytes] = {}
@@ -76,9 +71,9 @@ class KernelHost:
         self._trace: TracePipe | None = None
         self._is_current = False
         if namespace is None:
-            devices.set_device(self.netlink, _LOOPBACK_INDEX, "device lo", up=True)
-        for one in devices.list_devices(self.netlink).values():
-            self._adopt(one)
+            set_device(self.netlink, _LOOPBACK_INDEX, "device lo", up=True)
+        for one in list_devices(self.netlink).values():
+            self.devices[one.name] = self._maker.adopt(one)
 
     def __enter__(self) -> Self:
         return self
@@ -95,7 +90,7 @@ class KernelHost:
         self.sender.close()
         self.wires.close()
         self.netlink.close()
-        self._far_netlink.close()
+        self._maker.close()
         self._give_back()
         for one in self._loaded.values():
             one.close()
@@ -115,7 +110,7 @@ class KernelHost:
         ifindex: int | None = None,
         up: bool = True,
         arp: bool = True,
-        tunnel: devices.TunnelSettings | None = None,
+        tunnel: TunnelSettings | None = None,
     ) -> Device:
         """Add a device, with its addresses as "10.0.0.1/24"; see `EmbeddedHost.add_device`. `tunnel`: of a tunnel.
 
@@ -132,7 +127,7 @@ class KernelHost:
         if len(own) != 6:
             raise InputError(f"device {name}: its MAC address has {len(own)} bytes, not 6")
         device = Device(name, number, kind, KINDS[kind].mtu if mtu is None else mtu, own, up, arp)
-        self._make(device, tunnel or devices.TunnelSettings())
+        self._maker.make(device, tunnel or TunnelSettings())
         self.devices[name] = device
         self._changed()
         for one in [address] if isinstance(address, str) else address:
@@ -145,9 +140,7 @@ class KernelHost:
     ) -> Device:  # fmt: skip
         """Change a device."""
         old = self.device(name)
-        devices.set_device(self.netlink, old.ifindex, f"device {name}", up=up, mtu=mtu, mac=mac, arp=arp)
-        if mtu is not None and self.wires.has_far_end(name):
-            self._set_far_end(old, mtu=mtu)
+        self._maker.change(old, up=up, mtu=mtu, mac=mac, arp=arp)
         device = replace(
             old,
             is_up=old.is_up if up is None else up,
@@ -161,7 +154,7 @@ class KernelHost:
 
     def delete_device(self, name: str) -> None:
         """Take a device away, with its addresses and routes."""
-        devices.delete_device(self.netlink, self.device(name).ifindex, f"device {name}")
+        delete_device(self.netlink, self.device(name).ifindex, f"device {name}")
         self.wires.remove(name)
         del self.devices[name]
         for key in [key for key in self.neighbours if key[0] == name]:
@@ -173,46 +166,6 @@ class KernelHost:
         if name not in self.devices:
             raise InputError(f"there is no device {name}; there are {', '.join(self.devices)}")
         return self.devices[name]
-
-    def _make(self, device: Device, tunnel: devices.TunnelSettings) -> None:
-        name, number, kind = device.name, device.ifindex, device.kind
-        if kind in _WIRED:
-            far_end = _far_end(device)
-            devices.add_veth(
-                self.netlink, name, ifindex=number, mac=device.mac, mtu=device.mtu, peer=far_end,
-                peer_ifindex=_far_index(device), peer_namespace=self._ground.far,
-            )  # fmt: skip
-            self.wires.add_pair(name, far_end)
-            self._set_far_end(device, up=True)
-        elif kind in _TUNS:
-            self.wires.add_seen_here(name, devices.open_tun(self.namespace, name, kind, number))
-            own = device.mac if KINDS[kind].flags & DEVICE_ETHERNET else None
-            devices.set_device(self.netlink, number, f"device {name}", mtu=device.mtu, mac=own)
-        elif kind in _TUNNELS:
-            devices.add_tunnel(self.netlink, name, kind, tunnel, ifindex=number, mtu=device.mtu)
-            self.wires.add_seen_here(name)
-        else:
-            devices.add_device(self.netlink, name, kind, ifindex=number, mac=device.mac, mtu=device.mtu)
-            self.wires.add_seen_here(name)
-        has_arp = device.has_arp and not KINDS[kind].flags & DEVICE_NOARP
-        is_ethernet = bool(KINDS[kind].flags & DEVICE_ETHERNET)
-        devices.set_device(
-            self.netlink, number, f"device {name}", up=True if device.is_up else None,
-            arp=has_arp if is_ethernet else None,
-        )  # fmt: skip
-
-    def _set_far_end(self, device: Device, **changes: Any) -> None:
-        doing = f"device {device.name}: its other end"
-        devices.set_device(self._far_netlink, _far_index(device), doing, **changes)
-
-    def _adopt(self, found: devices.KernelDevice) -> None:
-        """A device that is there already: its frames are seen on itself."""
-        kind = found.kind if found.kind in KINDS else _KINDS_BY_TYPE.get(found.type, "tun")
-        mac = found.mac if len(found.mac) == 6 else bytes(6)
-        self.devices[found.name] = Device(
-            found.name, found.ifindex, kind, found.mtu, mac, found.is_up, found.has_arp
-        )  # fmt: skip
-        self.wires.add_seen_here(found.name)
 
     # Addresses and neighbours
 
@@ -454,7 +407,11 @@ class KernelHost:
     def ready(self) -> None:
         """Wait until what changed has taken effect: IPv6 addresses are of use a moment after they are there."""
         if not self._is_current:
-            wired = [one.ifindex for one in self.devices.values() if one.is_up and self.wires.has_far_end(one.name)]
+            wired = [
+                one.ifindex
+                for one in self.devices.values()
+                if one.is_up and one.mtu >= _IPV6_MIN_MTU and self.wires.has_far_end(one.name)
+            ]
             addresses.wait_for_addresses(self.netlink, wired)
             self.lookups.clear()
             self._is_current = True
@@ -486,14 +443,6 @@ class _ForeignProgram:
     @property
     def entry(self) -> int:
         raise NetlinkError(f"program {self.name} is the kernel's", errno.EINVAL)
-
-
-def _far_end(device: Device) -> str:
-    return f"far{device.ifindex}"
-
-
-def _far_index(device: Device) -> int:
-    return _FAR_INDEX + device.ifindex
 
 
 def _network(prefix: str, via: str | None, src: str | None) -> Prefix:
