@@ -14,7 +14,6 @@ from routebpf.datapath.fib_records import (
     HOP_LOCAL,
     HOP_MTU,
     HOP_ROUTE,
-    ROUTE_REASON,
     ROUTE_TYPE,
     RTN_BROADCAST,
     RTN_LOCAL,
@@ -126,6 +125,8 @@ def _input(cpu: int, run: int, skb: int, ifindex: int) -> int:
     store32(cpu + CPU_DEPTH, 0)
     if load32(hop + HOP_FLAGS) & HOP_LOCAL:
         return LOCAL
+    if _is_of_many(skb, hop):
+        return NOT_FORWARDED
     reason = _forward4(cpu, skb, hop) if load32(skb + SKB_PROTOCOL) == ETH_P_IP else _forward6(cpu, skb, hop)
     if reason == SENT and load64(cpu + CPU_IS_REROUTED):
         return REROUTED
@@ -142,19 +143,16 @@ def _input_hop4(cpu: int, skb: int, ifindex: int) -> int:
         return -MARTIAN
     if dst >> 28 == 0xE:
         return -NOT_FORWARDED
-    if dst != 0xFFFFFFFF and (src >> 24 == 0 or dst >> 24 == 0):
+    if dst == 0xFFFFFFFF or (src == 0 and dst == 0):
+        return -NOT_FORWARDED
+    if src == 0 or dst == 0:
         return -MARTIAN
     tos = load8(header + 1) & DSCP_MASK
     mark = load32(skb + SKB_MARK)
-    if src != 0:
-        back = route_of(cpu, 4, src << 32, 0, dst << 32, 0, tos, mark, ifindex)
-        if back > 0 and load32(back + ROUTE_TYPE) == RTN_LOCAL:
-            return -MARTIAN  # one of the host's own (kernel: fib_validate_source())
+    back = route_of(cpu, 4, src << 32, 0, dst << 32, 0, tos, mark, ifindex)
+    if back > 0 and load32(back + ROUTE_TYPE) == RTN_LOCAL:
+        return -MARTIAN  # one of the host's own (kernel: fib_validate_source())
     route = route_of(cpu, 4, dst << 32, 0, src << 32, 0, tos, mark, ifindex)
-    if route > 0 and load32(route + ROUTE_REASON) == 0 and load32(route + ROUTE_TYPE) == RTN_BROADCAST:
-        return -NOT_FORWARDED
-    if dst == 0xFFFFFFFF:
-        return -NOT_FORWARDED
     return hop_of(route, dst << 32, 0, src << 32, 0, 0)
 
 
@@ -169,9 +167,15 @@ def _input_hop6(cpu: int, skb: int, ifindex: int) -> int:
     if lshr(src, 56) == 0xFF or (src == 0 and src_low == 1) or (dst == 0 and dst_low == 1):
         return -MARTIAN
     route = route_of(cpu, 6, dst, dst_low, src, src_low, 0, load32(skb + SKB_MARK), ifindex)
-    if lshr(dst, 56) == 0xFF or (route > 0 and load32(route + ROUTE_TYPE) == RTN_MULTICAST):
-        return -NOT_FORWARDED
     return hop_of(route, dst, dst_low, src, src_low, 0)
+
+
+@native
+def _is_of_many(skb: int, hop: int) -> int:
+    """Whether a packet that was routed is broadcast or IPv6 multicast."""
+    kind = load32(load64(hop + HOP_ROUTE) + ROUTE_TYPE)
+    is_ipv6 = load32(skb + SKB_PROTOCOL) == ETH_P_IPV6
+    return kind == RTN_BROADCAST or kind == RTN_MULTICAST or (is_ipv6 and load8(load64(skb + SKB_DATA) + 24) == 0xFF)
 
 
 @native

@@ -78,6 +78,4 @@ def priority_of_tos(tos: int) -> int:
         return 6
     if kind >= 4:
         return 2
-    if kind == 1:
-        return 1
     return 0

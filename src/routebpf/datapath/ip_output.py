@@ -19,14 +19,12 @@ from routebpf.datapath.fib_records import (
     ROUTE_HOPS,
     ROUTE_PREFIX_BITS,
     ROUTE_TYPE,
-    RTN_BROADCAST,
     RTN_LOCAL,
 )
 from routebpf.datapath.fragment import fragment_next, fragment_start
 from routebpf.datapath.lwt import lwt_run, lwt_xmit
 from routebpf.datapath.neighbours import neighbour_output
 from routebpf.datapath.verdicts import (
-    DESTINATION_INVALID,
     DONT_FRAGMENT,
     FIRST_FAILURE,
     IP_HEADER_LENGTH,
@@ -41,7 +39,7 @@ from routebpf.datapath.verdicts import (
 )
 from routebpf.runtime.cpu import CPU_DEPTH, CPU_FRAGMENTS, CPU_HOST, CPU_IS_REROUTED, CPU_LEVEL
 from routebpf.runtime.device import DEVICE_FLAGS, DEVICE_LOOPBACK, device_of
-from routebpf.runtime.memory import bswap16, bswap32, bswap64, load8, load16, load32, load64, lshr, store32, store64
+from routebpf.runtime.memory import bswap16, bswap32, bswap64, load8, load16, load32, load64, store32, store64
 from routebpf.runtime.native import native
 from routebpf.runtime.skb import (
     ETH_P_IP,
@@ -83,11 +81,9 @@ def output_hop4(cpu: int, dst: int, src: int, tos: int, mark: int) -> int:
     hop = hop_of(route, dst << 32, 0, src << 32, 0, src)
     if hop < 0:
         return hop
-    if dst >> 24 == 0:
-        return -DESTINATION_INVALID
     if src >> 24 == 127 and load32(device_of(cpu, load32(hop + HOP_IFINDEX)) + DEVICE_FLAGS) & DEVICE_LOOPBACK == 0:
         return -SOURCE_INVALID
-    if dst == 0xFFFFFFFF or load32(route + ROUTE_TYPE) == RTN_BROADCAST:
+    if dst == 0xFFFFFFFF:
         return load64(hop + HOP_BARE)
     if dst >> 28 == 0xE and load32(route + ROUTE_PREFIX_BITS) < 4:
         return load64(hop + HOP_BARE)
@@ -117,8 +113,6 @@ def output_hop6(cpu: int, header: int, mark: int) -> int:
     src_low = bswap64(load64(header + 16))
     dst = bswap64(load64(header + 24))
     dst_low = bswap64(load64(header + 32))
-    if lshr(src, 56) == 0xFF:
-        return -SOURCE_INVALID
     if dst == 0 and dst_low == 0:
         dst_low = 1  # "this host"
     route = route_of(cpu, 6, dst, dst_low, src, src_low, 0, mark, 0)

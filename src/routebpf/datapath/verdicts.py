@@ -69,7 +69,7 @@ PROHIBITED = 21
 TOO_LONG = 22
 DONT_FRAGMENT = 23
 SOURCE_INVALID = 24
-DESTINATION_INVALID = 25
+RULE_UNREACHABLE = 25
 NEIGHBOUR_UNRESOLVED = 26
 REROUTE_PROTOCOL = 27
 NOT_IP = 28
@@ -79,7 +79,6 @@ IP_SHORT = 31
 IP_VERSION = 32
 IP_HEADER_LENGTH = 33
 IP_TOTAL_LENGTH = 34
-RULE_UNREACHABLE = 35
 FIRST_FAILURE = PROGRAM_DROP
 
 _V = Verdict
@@ -151,9 +150,7 @@ REASONS: tuple[Reason, ...] = (
         "it is longer than the MTU of its route and must not be fragmented",
     ),
     Reason(SOURCE_INVALID, "source-address", _V.ERROR, EINVAL, "no packet can be sent from its source address"),
-    Reason(
-        DESTINATION_INVALID, "destination-address", _V.ERROR, EINVAL, "no packet can be sent to its destination address"
-    ),
+    Reason(RULE_UNREACHABLE, "rule-unreachable", _V.ERROR, ENETUNREACH, "a rule says unreachable"),
     Reason(
         NEIGHBOUR_UNRESOLVED,
         "neighbour-unresolved",
@@ -177,7 +174,6 @@ REASONS: tuple[Reason, ...] = (
         EINVAL,
         "the length in its IP header is more than the packet has, or less than the header",
     ),
-    Reason(RULE_UNREACHABLE, "rule-unreachable", _V.ERROR, ENETUNREACH, "a rule says unreachable"),
 )
 
 VERDICT_NAMES = tuple(one.name.lower() for one in Verdict)

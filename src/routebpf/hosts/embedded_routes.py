@@ -28,7 +28,8 @@ class Links(Protocol):
 def connected_routes(
     device: Device, interface: IPv4Interface | IPv6Interface, peer: str | None, broadcast: str | None
 ) -> tuple[Route, ...]:
-    """The routes that an address brings: itself, its prefix, of IPv4 the prefix's broadcast address."""
+    """The routes that an address brings: itself, its prefix, of IPv4 the prefix's broadcast address, of IPv6 that of
+    any router in it (RFC 4291, 2.6.1; kernel: addrconf_join_anycast())."""
     hops = (Hop(device.name),)
     own = int(interface.ip)
     width = interface.max_prefixlen
@@ -43,6 +44,9 @@ def connected_routes(
     if interface.version == 4 and network.prefixlen < 31 and not peer:
         last = int(ip_address(broadcast)) if broadcast else int(network.broadcast_address)
         routes.append(Route(ip_network((last, width)), hops, "broadcast", TABLE_LOCAL, source=own))
+    if interface.version == 6 and interface.network.prefixlen < 127 and not is_loopback:
+        first = int(interface.network.network_address)
+        routes.append(Route(ip_network((first, width)), hops, "anycast", TABLE_LOCAL))
     return tuple(routes)
 
 
@@ -59,6 +63,7 @@ def link_local_routes(device: Device) -> tuple[Route, ...]:
     return (
         multicast,
         Route(ip_network((IPv6Address(own), 128)), hops, "local", TABLE_LOCAL, source=own),
+        Route(ip_network("fe80::/128"), hops, "anycast", TABLE_LOCAL),
         Route(ip_network("fe80::/64"), hops, metric=_IPV6_METRIC, source=own),
     )
 

@@ -31,7 +31,7 @@ CANNOT_TELL: tuple[frozenset[int], ...] = (
     frozenset(
         {at.REDIRECT_FAILED, at.REDIRECTED, at.NEIGHBOUR_UNRESOLVED, at.DEVICE_DOWN, at.MULTICAST_SCOPE, at.LOCAL}
     ),
-    frozenset({at.RETURN_CODE, at.PROTOCOL_CHANGED, at.BLACKHOLE, at.SOURCE_INVALID, at.DESTINATION_INVALID}),
+    frozenset({at.RETURN_CODE, at.PROTOCOL_CHANGED, at.BLACKHOLE, at.SOURCE_INVALID}),
     frozenset({at.NO_ROUTE, at.RULE_UNREACHABLE}),
     frozenset({at.UNREACHABLE, at.NEIGHBOUR_UNRESOLVED}),
 )
@@ -109,13 +109,9 @@ def _of_errno(seen: Seen, devices: Mapping[str, Device]) -> int:
 def _of_invalid(seen: Seen) -> int:
     packet = seen.packet
     if packet[0] >> 4 == 4:
-        source, destination = packet[12], packet[16]
+        source = packet[12]
         if source >> 4 == 0xE or packet[12:16] == b"\xff" * 4 or source == 127:
             return at.SOURCE_INVALID
-        if destination == 0:
-            return at.DESTINATION_INVALID
-    elif packet[8] == 0xFF:
-        return at.SOURCE_INVALID
     return at.RETURN_CODE if seen.way.has_program else at.BLACKHOLE
 
 
