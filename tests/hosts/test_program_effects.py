@@ -49,6 +49,7 @@ CHANGING = {
     "redirects": "return bpf_redirect(1, 0);",
     "clones": "bpf_clone_redirect(skb, 1, 0); return 0;",
     "asks for the hash": "return bpf_get_hash_recalc(skb) & 2;",
+    "looks at the socket": "return skb->sk ? 0 : 2;",
     "calls another program": "bpf_tail_call(skb, &programs, 0); return 0;",
 }
 

@@ -24,7 +24,7 @@ from routebpf.datapath.neighbours import neighbour_output
 from routebpf.datapath.run_records import RUN_MARK, RUN_PLAIN, RUN_ROUTE, RUN_SKB
 from routebpf.datapath.verdicts import REROUTED, TOO_LONG
 from routebpf.runtime.checksum import checksum
-from routebpf.runtime.cpu import CPU_DEPTH, CPU_IPV4_IDS, CPU_REDIRECT_IFINDEX
+from routebpf.runtime.cpu import CPU_DEPTH, CPU_IPV4_IDS, CPU_REDIRECT_IFINDEX, CPU_SOCKETS, SOCKET_BYTES
 from routebpf.runtime.device import DEVICE_MTU, device_of
 from routebpf.runtime.memory import (
     bswap16,
@@ -59,6 +59,7 @@ from routebpf.runtime.skb import (
     SKB_NEXT_HOP,
     SKB_PRIORITY,
     SKB_PROTOCOL,
+    SKB_SK,
     SKB_TAIL,
     SKB_TIME,
     SKB_TRANSPORT_HEADER,
@@ -141,6 +142,7 @@ def _new_sent(cpu: int, run: int, data: int, have: int, length: int, protocol: i
     store32(skb + SKB_PROTOCOL, protocol)
     store32(skb + SKB_MARK, load64(run + RUN_MARK))
     store32(skb + SKB_HAS_SOCKET, 1)
+    store64(skb + SKB_SK, cpu + CPU_SOCKETS + (0 if protocol == ETH_P_IP else SOCKET_BYTES))
     store64(skb + SKB_TRANSPORT_HEADER, HEADROOM)
     if protocol == ETH_P_IP:
         header = (load8(packet) & 15) * 4

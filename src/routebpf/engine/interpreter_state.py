@@ -11,11 +11,11 @@ from routebpf.engine.jit_writer import BUDGET
 from routebpf.isa.opcodes import FRAMES, R10
 from routebpf.isa.semantics import MASK64
 from routebpf.objects.model import Program
+from routebpf.runtime.cpu import SOCKET_BYTES
 from routebpf.runtime.memory import read, write
 from routebpf.runtime.skb import CONTEXT_BYTES, SKB_DATA, SKB_TAIL
 
 _REGISTERS = R10 + 1
-_SOCKET_BYTES = 80  # sizeof(struct bpf_sock)
 
 
 class StepError(Exception):
@@ -121,7 +121,7 @@ class Run:
     def give_socket(self, address: int) -> None:
         """Let the program read the socket that the context names, if there is one."""
         if address:
-            self.regions.give(Region(address, _SOCKET_BYTES, "the socket", is_writable=False))
+            self.regions.give(Region(address, SOCKET_BYTES, "the socket", is_writable=False))
 
     def check(
         self, address: int, size: int, *, reads: bool, writes: bool, source: Source | None = None

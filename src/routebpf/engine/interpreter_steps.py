@@ -18,7 +18,7 @@ from routebpf.isa.semantics import (
     MASK64,
     sign_extend,
 )
-from routebpf.runtime.skb import CONTEXT_ADDRESSES, SKB_SK
+from routebpf.runtime.skb import CONTEXT_ADDRESSES, SKB_SK, context_place
 from routebpf.spec import CONTEXT_FIELDS, context_accesses
 
 Step = Callable[[Run, Frame, Instruction, Form], int]
@@ -89,7 +89,7 @@ def _load_context(run: Run, frame: Frame, one: Instruction, form: Form, offset: 
     if place is not None:
         frame.write(one.dst, run.load(run.skb + place, 8), Source(frame.at, name, run.epoch))
         return
-    value = run.load(run.skb + offset, form.size)
+    value = run.load(run.skb + context_place(offset, form.size), form.size)
     if form.kind is Kind.LDSX:
         value = sign_extend(value, form.size * 8) & MASK64
     if offset == SKB_SK:

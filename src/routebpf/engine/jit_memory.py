@@ -8,14 +8,18 @@ from __future__ import annotations
 from routebpf.engine.jit_writer import FunctionWriter
 from routebpf.isa import Form, Instruction, Kind
 from routebpf.isa.opcodes import ATOMICS, AtomicKind
-from routebpf.runtime.skb import CONTEXT_ADDRESSES
+from routebpf.runtime.skb import CONTEXT_ADDRESSES, context_place
 
 _OPERATIONS = {"+=": "add", "|=": "or", "&=": "and", "^=": "xor"}
 
 
 def load(w: FunctionWriter, one: Instruction, form: Form) -> None:
+    _load_from(w, one, form, one.offset)
+
+
+def _load_from(w: FunctionWriter, one: Instruction, form: Form, offset: int) -> None:
     bits = form.size * 8
-    value = w.value(f"load i{bits}, ptr {w.address(one.src, one.offset)}, align 1")
+    value = w.value(f"load i{bits}, ptr {w.address(one.src, offset)}, align 1")
     w.write(one.dst, _extended(w, value, bits, "sext" if form.kind is Kind.LDSX else "zext"))
 
 
@@ -23,7 +27,7 @@ def load_context(w: FunctionWriter, one: Instruction, form: Form) -> None:
     """A load through the context as the program got it: of an address, or of a field at its own place."""
     place = CONTEXT_ADDRESSES.get(one.offset)
     if place is None:
-        load(w, one, form)
+        _load_from(w, one, form, context_place(one.offset, form.size))
     else:
         w.write(one.dst, w.value(f"load i64, ptr {w.address(one.src, place)}, align 8"))
 

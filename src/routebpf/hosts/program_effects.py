@@ -14,6 +14,7 @@ from routebpf.verifier.structure_facts import Facts
 from routebpf.verifier.structure_flow import call_target, jump_target
 
 _PACKET_FIELDS = frozenset({76, 80, 140})  # data, data_end, data_meta
+_SOCKET_FIELD = 168  # sk
 # Helpers that take the context and leave it and the packet alone. One that takes none cannot reach them, but:
 _HARMLESS = frozenset(
     {
@@ -31,8 +32,9 @@ _CALLER_SAVED = 0b111111
 
 
 def is_plain(program: Program, facts: Facts) -> bool:
-    """Whether the program writes neither to the packet nor to the context, nor calls what might, nor redirects."""
-    if any(access.is_write for access in facts.context.values()):
+    """Whether the program writes neither to the packet nor to the context, nor calls what might, nor redirects, nor
+    looks at the socket, which only a packet that is copied has."""
+    if any(access.is_write or access.offset == _SOCKET_FIELD for access in facts.context.values()):
         return False
     if not all(_is_harmless(program, at) for at in facts.calls):
         return False

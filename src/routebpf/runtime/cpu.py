@@ -34,9 +34,12 @@ CPU_IS_REROUTED = 160  # whether the packet was rerouted; 2: and then failed
 CPU_IPV4_IDS = 168  # how many IP ids the host has given
 CPU_HELD_LOCK = 176  # the address of the struct bpf_spin_lock that the program holds, 0: none
 CPU_TUNNEL = 256  # the record of tunnel metadata (runtime.skb_tunnel)
-CPU_BYTES = 576
+CPU_SOCKETS = 576  # two struct bpf_sock: what an IPv4, an IPv6 packet of the host's own names as its socket
+SOCKET_BYTES = 80
+CPU_BYTES = CPU_SOCKETS + 2 * SOCKET_BYTES
 
 CLOCK_SET, CLOCK_MACHINE = range(2)
+_AF_INET, _AF_INET6, _SOCK_RAW, _IPPROTO_RAW, _TCP_CLOSE = 2, 10, 3, 255, 7
 SCRATCH_BYTES = 1 << 17
 
 
@@ -46,4 +49,13 @@ def new_cpu(number: int, *, seed: int = 1) -> tuple[Memory, Memory]:
     cpu.write(CPU_ID, number.to_bytes(4, "little"))
     cpu.write(CPU_RANDOM, (seed * 0x9E3779B97F4A7C15 + number + 1 & (1 << 64) - 1 or 1).to_bytes(8, "little"))
     cpu.write(CPU_SCRATCH, scratch.address.to_bytes(8, "little"))
+    for index, family in enumerate((_AF_INET, _AF_INET6)):
+        cpu.write(CPU_SOCKETS + index * SOCKET_BYTES, _raw_socket(family))
     return cpu, scratch
+
+
+def _raw_socket(family: int) -> bytes:
+    """The struct bpf_sock of an unbound raw socket that sends packets with their headers: its number is its protocol,
+    it is bound to nothing, and no queue received for it."""
+    fields = {4: family, 8: _SOCK_RAW, 12: _IPPROTO_RAW, 44: _IPPROTO_RAW, 72: _TCP_CLOSE, 76: 0xFFFFFFFF}
+    return b"".join(fields.get(offset, 0).to_bytes(4, "little") for offset in range(0, SOCKET_BYTES, 4))

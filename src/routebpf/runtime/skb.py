@@ -65,6 +65,20 @@ GSO_TCPV4, GSO_DODGY, GSO_TCPV6, GSO_GRE, GSO_GRE_CSUM, GSO_IPXIP4, GSO_IPXIP6, 
 
 # Context fields that live elsewhere: offset in struct __sk_buff, offset here.
 CONTEXT_ADDRESSES = {76: SKB_DATA, 80: SKB_TAIL}
+# How many bytes struct sk_buff has of fields that it has not 4 of: pkt_type, queue_mapping, protocol, vlan_tci,
+# vlan_proto, tc_index, gso_segs, gso_size.
+_SHORT_FIELDS = {4: 1, 12: 2, 16: 2, 24: 2, 28: 2, 44: 2, 164: 2, 176: 2}
+
+
+def context_place(offset: int, size: int) -> int:
+    """Where a load of `size` bytes at `offset` of the context finds what the kernel would give.
+
+    A part that is no smaller than the field really is gives the field, whichever part it is: so do the upper 2 bytes of
+    `protocol`. kernel: kernel/bpf/verifier.c, convert_ctx_accesses(), target_size.
+    """
+    field = offset & ~3
+    return field if size >= _SHORT_FIELDS.get(field, size + 1) else offset
+
 
 # The buffer that the datapath gives a packet.
 HEADROOM = 512  # at least so many bytes are before the data: growth within it copies nothing
