@@ -24,7 +24,16 @@ from routebpf.datapath.link_layer import (
 )
 from routebpf.datapath.packet_rows import ROW_BYTES
 from routebpf.datapath.run_records import NO_ROUTE_NUMBER
-from routebpf.datapath.verdicts import LINK_SHORT, LINK_UNKNOWN, NOT_IP, REASON_COUNT, SENT, TOO_LONG, VERDICT_NAMES, reason_of
+from routebpf.datapath.verdicts import (
+    LINK_SHORT,
+    LINK_UNKNOWN,
+    NOT_IP,
+    REASON_COUNT,
+    SENT,
+    TOO_LONG,
+    VERDICT_NAMES,
+    reason_of,
+)
 from routebpf.datapath.worker import RESULT
 from routebpf.errors import InputError
 from routebpf.hosts.host import Frame, Sent
