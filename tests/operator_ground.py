@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import subprocess
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -130,6 +131,7 @@ def operator_ground(folder: Path) -> Iterator[OperatorGround]:
         # No link-local addresses: their routes would come while a test looks at all routes.
         write_sysctl(namespace, "ipv6/conf/default/addr_gen_mode", 1)
         ground.batch(DEVICES)
+        _wait_for_addresses(ground)
         yield ground
     finally:
         if before is None:
@@ -138,6 +140,17 @@ def operator_ground(folder: Path) -> Iterator[OperatorGround]:
             os.environ["ROUTEBPF_RUN"] = before
         remove_namespace(namespace)
         shutil.rmtree(pins, ignore_errors=True)
+
+
+def _wait_for_addresses(ground: OperatorGround) -> None:
+    """The kernel makes the routes to IPv6 addresses of its own when it comes to it."""
+    deadline = time.monotonic() + 10
+    while time.monotonic() < deadline:
+        there = ground.ip("-6 route show table local")
+        if there.count("local fd0") == 2 and there.count("multicast ff00::/8") == 4:
+            return
+        time.sleep(0.01)
+    raise AssertionError(there)
 
 
 __all__ = ["COUNT", "DEVICES", "NewRoute", "OperatorGround", "operator_ground"]

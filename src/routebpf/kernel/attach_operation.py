@@ -87,7 +87,10 @@ def open_operation(namespace: Namespace | None, step: Step) -> Iterator[Operatio
         operation = Operation(namespace, sock, ledger, devices, step, held)
         if ledger.is_stale:
             shutil.rmtree(namespace_folder(ledger), ignore_errors=True)
-        settle(operation, [one.key for one in ledger.book.entries.values() if one.planned is not None])
+        undecided = [one.key for one in ledger.book.entries.values() if one.planned is not None]
+        if undecided:
+            settle(operation, undecided)
+            _write(operation)
         yield operation
 
 
@@ -164,6 +167,10 @@ def put_all(operation: Operation, puts: Sequence[Put]) -> list[Refusal | None]:
 def finish(operation: Operation, keys: Iterable[RouteKey], routes: Routes | None = None) -> None:
     """Decide by the routes what was done, write the ledger, remove what nobody uses. `routes`: as they are now."""
     settle(operation, [key for key in keys if operation.ledger.book.entries[key].planned is not None], routes)
+    _write(operation)
+
+
+def _write(operation: Operation) -> None:
     forget_unused(operation.ledger)
     operation.ledger.write()
     operation.step("done")

@@ -14,6 +14,7 @@ import json
 import os
 import shutil
 import socket
+import struct
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -191,7 +192,7 @@ class Ledger:
                 self.is_stale = True
                 return Book()
             return _book_from_json(found)
-        except (ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
+        except (ValueError, KeyError, TypeError, IndexError, AttributeError, struct.error, OSError) as error:
             raise InputError(
                 f"{self.path}: it is damaged ({error!r}); nothing is changed until it is moved away, after which"
                 " programs on routes count as others' (list shows them, detach --force takes them off)"

@@ -1,0 +1,262 @@
+"""The ledger: whatever kills a command at whatever step, routes are whole and the next command puts things right."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import stat
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from operator_ground import COUNT, NewRoute, OperatorGround, operator_ground
+from routebpf.errors import InputError
+from routebpf.kernel import ledger as ledger_module
+from routebpf.kernel.attached_routes import list_attached
+from routebpf.kernel.ledger import identify, locked_ledger, read_ledger
+
+pytestmark = pytest.mark.kernel
+
+PREFIX, OTHER = "192.168.9.0/24", "192.168.10.0/24"
+NEW = "172.30.0.0/16"
+STEPS = ("locked", "loaded", "pinned", "planned", "replaced", "verified", "done", "cleaned")
+DETACH_STEPS = ("locked", "planned", "replaced", "done", "cleaned")
+OLD_PROGRAM, NEW_PROGRAM = COUNT % ("lwt_xmit", "BPF_OK"), COUNT % ("lwt_xmit", "BPF_DROP")
+
+
+@pytest.fixture
+def ground(tmp_path) -> Iterator[OperatorGround]:
+    with operator_ground(tmp_path / "run") as made:
+        made.ip("route add", PREFIX, "via 10.0.0.2 mtu 1300")
+        made.ip("route add", OTHER, "via 10.0.1.2")
+        yield made
+
+
+def killed_at(step: str, work: Callable[[Callable[[str], None]], object]) -> None:
+    """Run `work` in a process that is killed when that step is done."""
+    child = os.fork()
+    if child == 0:
+        try:
+            work(lambda name: os.kill(os.getpid(), signal.SIGKILL) if name == step else None)
+        finally:
+            os._exit(77)
+    _, status = os.waitpid(child, 0)
+    assert os.WIFSIGNALED(status), f"it never came to {step}"
+
+
+def states(ground: OperatorGround) -> set[str]:
+    return {one.state for one in list_attached(ground.namespace).routes}
+
+
+def program_on(ground: OperatorGround, prefix: str) -> str:
+    """What the route calls its program, "" for none; it must be there."""
+    words = ground.encap(prefix)
+    assert words
+    return words.partition("encap bpf xmit ")[2].partition(" ")[0]
+
+
+# Killed
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_killed_while_attaching_the_route_has_the_program_or_not_and_list_says_which(ground, read, step):
+    before = ground.routes()
+    source = read(NEW_PROGRAM)
+    killed_at(step, lambda hook: ground.attach(source, PREFIX, OTHER, on_step=hook))
+    assert ground.bare_routes() == before
+    has_program = [bool(program_on(ground, one)) for one in (PREFIX, OTHER)]
+    is_done = STEPS.index(step) >= STEPS.index("replaced")
+    assert has_program == [is_done, is_done]
+    done, undone, attached = {"interrupted: done"}, {"interrupted: not done"}, {"attached"}
+    expected = {"planned": undone, "replaced": done, "verified": done, "done": attached, "cleaned": attached}
+    assert states(ground) == expected.get(step, set())
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_after_a_kill_in_attach_another_attach_puts_it_right(ground, read, step):
+    before = ground.routes()
+    source = read(NEW_PROGRAM)
+    killed_at(step, lambda hook: ground.attach(source, PREFIX, OTHER, on_step=hook))
+    ground.attach(source, PREFIX, OTHER)
+    assert states(ground) == {"attached"}
+    assert program_on(ground, PREFIX) == program_on(ground, OTHER) != ""
+    assert len(ground.pinned()) == 2
+    ground.detach(PREFIX, OTHER)
+    assert (ground.routes(), ground.pinned(), states(ground)) == (before, [], set())
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_after_a_kill_in_attach_detach_puts_it_right(ground, read, step):
+    before = ground.routes()
+    source = read(NEW_PROGRAM)
+    killed_at(step, lambda hook: ground.attach(source, PREFIX, OTHER, on_step=hook))
+    ground.detach()
+    assert (ground.routes(), states(ground)) == (before, set())
+    ground.attach(source, PREFIX)
+    ground.detach(PREFIX)
+    assert ground.pinned() == []
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_killed_while_replacing_the_old_program_or_the_new_one_is_there(ground, read, step):
+    before = ground.routes()
+    (old,) = ground.attach(read(OLD_PROGRAM), PREFIX)
+    source = read(NEW_PROGRAM)
+    killed_at(step, lambda hook: ground.attach(source, PREFIX, on_step=hook))
+    is_done = STEPS.index(step) >= STEPS.index("replaced")
+    assert (program_on(ground, PREFIX) != old.program) == is_done
+    assert program_on(ground, PREFIX)
+    (done,) = ground.attach(source, PREFIX)
+    assert done.what == ("unchanged" if is_done else "replace")
+    assert states(ground) == {"attached"}
+    assert program_on(ground, PREFIX) == done.program != old.program
+    ground.detach(PREFIX)
+    assert (ground.routes(), ground.pinned()) == (before, [])
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_killed_while_replacing_detach_gives_back_the_route_of_the_beginning(ground, read, step):
+    before = ground.routes()
+    ground.attach(read(OLD_PROGRAM), PREFIX)
+    source = read(NEW_PROGRAM)
+    killed_at(step, lambda hook: ground.attach(source, PREFIX, on_step=hook))
+    ground.detach(PREFIX)
+    assert (ground.routes(), ground.pinned(), states(ground)) == (before, [], set())
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_killed_while_making_a_route_detach_leaves_none(ground, read, step):
+    before = ground.routes()
+    source = read(NEW_PROGRAM)
+    way = NewRoute(bytes((10, 0, 1, 2)))
+    killed_at(step, lambda hook: ground.attach(source, NEW, create=way, on_step=hook))
+    is_made = STEPS.index(step) >= STEPS.index("replaced")
+    assert (NEW in ground.ip("route")) == is_made
+    ground.detach()
+    assert (ground.routes(), states(ground)) == (before, set())
+
+
+@pytest.mark.parametrize("step", DETACH_STEPS)
+def test_killed_while_detaching_another_detach_puts_it_right(ground, read, step):
+    before = ground.routes()
+    ground.attach(read(OLD_PROGRAM), PREFIX, OTHER)
+    ground.attach(read(OLD_PROGRAM), NEW, create=NewRoute(bytes((10, 0, 1, 2))))
+    killed_at(step, lambda hook: ground.detach(on_step=hook))
+    is_done = DETACH_STEPS.index(step) >= DETACH_STEPS.index("replaced")
+    assert bool(program_on(ground, PREFIX)) == (not is_done)
+    assert (NEW in ground.ip("route")) == (not is_done)
+    expected = {"locked": {"attached"}, "planned": {"interrupted: not done"}, "replaced": {"interrupted: done"}}
+    assert states(ground) == expected.get(step, set())
+    ground.detach()
+    assert (ground.routes(), ground.pinned(), states(ground)) == (before, [], set())
+
+
+@pytest.mark.parametrize("step", DETACH_STEPS)
+def test_killed_while_detaching_an_attach_puts_it_right(ground, read, step):
+    before = ground.routes()
+    source = read(OLD_PROGRAM)
+    ground.attach(source, PREFIX)
+    killed_at(step, lambda hook: ground.detach(on_step=hook))
+    ground.attach(source, PREFIX)
+    assert states(ground) == {"attached"}
+    assert program_on(ground, PREFIX)
+    ground.detach(PREFIX)
+    assert (ground.routes(), ground.pinned()) == (before, [])
+
+
+def test_killed_while_the_ledger_is_written_the_old_one_is_there(ground, read, monkeypatch):
+    (old,) = ground.attach(read(OLD_PROGRAM), PREFIX)
+    monkeypatch.setattr(ledger_module.os, "rename", lambda *_: os.kill(os.getpid(), signal.SIGKILL))
+    child = os.fork()
+    if child == 0:
+        try:
+            with locked_ledger(identify(ground.namespace)) as held:
+                held.book.entries.clear()
+                held.write()
+        finally:
+            os._exit(77)
+    assert os.WIFSIGNALED(os.waitpid(child, 0)[1])
+    monkeypatch.undo()
+    os.environ["ROUTEBPF_RUN"] = str(ground.run)
+    assert states(ground) == {"attached"}
+    assert program_on(ground, PREFIX) == old.program
+
+
+# On disk
+
+
+def test_only_root_may_look_into_ledger_and_pins(ground, read):
+    ground.attach(read(OLD_PROGRAM), PREFIX)
+    for folder in (ground.run, ground.run / ground.pins.name, ground.pins, *ground.pins.iterdir()):
+        assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+    for file in (ground.run / ground.pins.name).iterdir():
+        assert stat.S_IMODE(file.stat().st_mode) == 0o600
+
+
+def test_the_ledger_says_in_plain_words_what_is_attached(ground, read):
+    (done,) = ground.attach(read(OLD_PROGRAM), PREFIX, headroom=14)
+    said = json.loads((ground.run / ground.pins.name / "ledger.json").read_text())
+    (route,) = said["routes"]
+    assert (route["destinations"], route["length"], route["table"]) == (["192.168.9.0"], 24, 254)
+    assert route["carries"] == [{"xmit": done.program}, 14]
+    (program,) = said["programs"]
+    assert (program["name"], program["function"], program["program_type"]) == (done.program, "count", "LWT_XMIT")
+
+
+def test_a_ledger_that_is_read_back_says_the_same(ground, read):
+    ground.ip("-6 route add fd99::/32 via fd00::2 metric 7 table 300")
+    ground.ip("-6 route add fd99::/32 from fd12::/16 via fd00::2 dev veth0")
+    ground.attach(read(OLD_PROGRAM), PREFIX, OTHER)
+    ground.attach(read(COUNT % ("lwt_in", "BPF_OK")), PREFIX, headroom=32)
+    ground.attach(read(OLD_PROGRAM), "fd99::/32", table=300)
+    ground.attach(read(OLD_PROGRAM), NEW, create=NewRoute(bytes((10, 0, 1, 2))))
+    ground.attach(read(OLD_PROGRAM), "fd99::/32")
+    identity = identify(ground.namespace)
+    with locked_ledger(identity) as held:
+        entries = list(held.book.entries.values())
+        held.book.entries = {one.key: one._replace(planned=one.carries) for one in entries}
+        held.write()
+    again = list(read_ledger(identity).book.entries.values())
+    assert len(again) == 5
+    assert [(one.key, one.was and one.was.full, one.carries, one.planned) for one in again] == [
+        (one.key, one.was and one.was.full, one.carries, one.carries) for one in entries
+    ]
+
+
+def test_a_damaged_ledger_is_told_and_nothing_is_changed(ground, read):
+    ground.attach(read(OLD_PROGRAM), PREFIX)
+    before = ground.routes()
+    path = ground.run / ground.pins.name / "ledger.json"
+    whole = path.read_bytes()
+    for damage in (b"", b"{", b"[]", b'{"format": 1}', whole[:-20], whole.replace(b'"family":2', b'"family":"x"')):
+        path.write_bytes(damage)
+        for act in (lambda: ground.detach(PREFIX), lambda: list_attached(ground.namespace)):
+            with pytest.raises(InputError, match=r"ledger\.json: it is damaged"):
+                act()
+    assert ground.routes() == before
+    path.write_bytes(whole)
+    ground.detach(PREFIX)
+
+
+def test_the_ledger_of_another_version_is_left_alone(ground, read):
+    ground.attach(read(OLD_PROGRAM), PREFIX)
+    path = ground.run / ground.pins.name / "ledger.json"
+    path.write_text(path.read_text().replace('"format":1', '"format":2'))
+    with pytest.raises(InputError, match="another version of routebpf"):
+        ground.detach(PREFIX)
+
+
+@pytest.mark.parametrize("change", [{"cookie": 1}, {"boot": "another"}])
+def test_the_ledger_of_a_namespace_that_is_gone_counts_for_nothing(ground, read, change):
+    """The kernel gives a namespace's inode to the next one."""
+    source = read(OLD_PROGRAM)
+    ground.attach(source, PREFIX)
+    identity = identify(ground.namespace)
+    with locked_ledger(identity) as held:
+        held.identity = identity._replace(**change)
+        held.write()
+    assert states(ground) == {"by others"}
+    (done,) = ground.attach(source, OTHER)
+    assert states(ground) == {"by others", "attached"}
+    assert {one.split("/")[0] for one in ground.pinned()} == {f"count-{done.program.rpartition(':')[2]}"}
