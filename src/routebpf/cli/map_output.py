@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import heapq
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -24,16 +26,24 @@ def print_map(name: str, view: MapView) -> None:
             click.echo(f"{name}:")
             print_table(["variable", "value"], members)
         return
-    entries = sorted(view.items(), key=lambda entry: _numbers(entry[1]), reverse=True)
-    click.echo(f"{name}: {len(entries):,} {'entry' if len(entries) == 1 else 'entries'}")
-    if view.raw.definition.type in _ARRAYS:
-        entries = [entry for entry in entries if any(_numbers(entry[1]))]
-        if not entries:
-            click.echo("all are 0")
-    if entries:
-        _print_entries(view, entries[:_ROWS_SHOWN])
-    if len(entries) > _ROWS_SHOWN:
-        click.echo(f"… {len(entries) - _ROWS_SHOWN:,} more; --json has them all")
+    is_array = view.raw.definition.type in _ARRAYS
+    listed = 0
+
+    def counted() -> Iterator[tuple[Any, Any]]:
+        nonlocal listed
+        for entry in view.filled() if is_array else view.items():
+            listed += 1
+            yield entry
+
+    largest = heapq.nlargest(_ROWS_SHOWN, counted(), key=lambda entry: _numbers(entry[1]))
+    entries = len(view) if is_array else listed
+    click.echo(f"{name}: {entries:,} {'entry' if entries == 1 else 'entries'}")
+    if largest:
+        _print_entries(view, largest)
+    elif is_array:
+        click.echo("all are 0")
+    if listed > _ROWS_SHOWN:
+        click.echo(f"… {listed - _ROWS_SHOWN:,} more; --json has them all")
 
 
 def _print_entries(view: MapView, entries: list[tuple[Any, Any]]) -> None:

@@ -65,6 +65,11 @@ class MapView(MutableMapping[Any, Any]):
         for key, value in self.raw.items():
             yield self._decode_key(key), self._decode_value(value)
 
+    def filled(self) -> Iterator[tuple[Any, Any]]:
+        """The same, but those whose values are all zero: of a large array, what something was put into."""
+        for key, value in self.raw.filled():
+            yield self._decode_key(key), self._decode_value(value)
+
     def key_text(self, key: Any) -> str:
         """A key as people read it: an address where its type is one."""
         return self._text(self._key_type, key)

@@ -128,6 +128,10 @@ class KernelMap(Handle):
             raise self._error(errno.EINVAL, "list entries")
         return list_entries(self)
 
+    def filled(self) -> Iterator[tuple[bytes, bytes]]:
+        """The entries whose values are not all zero: of an array, those that something was put into."""
+        return ((key, value) for key, value in self.items() if any(value))
+
     def keys(self) -> Iterator[bytes]:
         return (key for key, _ in self.items())
 

@@ -168,6 +168,10 @@ class Map:
         """Every key with its value, in an order that depends only on what was done to the map."""
         raise self._error(EINVAL, "list entries")
 
+    def filled(self) -> Iterator[tuple[bytes, bytes]]:
+        """The entries whose values are not all zero: of an array, those that something was put into."""
+        return ((key, value) for key, value in self.items() if any(value))
+
     def keys(self) -> Iterator[bytes]:
         return (key for key, _ in self.items())
 

@@ -13,6 +13,7 @@ from routebpf.runtime.maps import BPF_F_LOCK, Map
 from routebpf.runtime.memory import Memory, write
 
 _CACHE_LINE = 64
+_CHUNK = 1 << 20  # values that are looked at in one go
 
 
 class ArrayMap(Map):
@@ -29,6 +30,18 @@ class ArrayMap(Map):
     def items(self) -> Iterator[tuple[bytes, bytes]]:
         for index in range(self.definition.max_entries):
             yield index.to_bytes(4, "little"), self._value(index)
+
+    def filled(self) -> Iterator[tuple[bytes, bytes]]:
+        import numpy as np
+
+        shape = (-1, self._cpu_stride // 8)
+        words = self._values.array[: self._values.size // 8 * 8].view("u8").reshape(shape)
+        step = self.value_stride // 8
+        for first in range(0, self.definition.max_entries, _CHUNK):
+            end = min(first + _CHUNK, self.definition.max_entries)
+            values = words[:, first * step : end * step].reshape(len(words), end - first, step)
+            for index in np.flatnonzero(values.any(axis=(0, 2))).tolist():
+                yield (first + index).to_bytes(4, "little"), self._value(first + index)
 
     def __len__(self) -> int:
         return self.definition.max_entries
