@@ -213,6 +213,16 @@ def test_devices_are_changed_and_deleted(kernel: KernelHost) -> None:
     assert [one["ifname"] for one in json.loads(ip(kernel, "-j", "link"))] == ["lo"]
 
 
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_nothing_comes_in_by_a_device_that_is_down(backend: Backend) -> None:
+    with host_for(backend) as host:
+        host.add_device("va", address="10.0.0.1/24", up=False)
+        host.add_device("vb", address="10.1.0.1/24")
+        assert host.receive(ipv4("10.1.0.9", src="10.0.0.9"), "va").reason == "device-down"
+        host.set_device("va", up=True)
+        assert host.receive(ipv4("10.1.0.9", src="10.0.0.9"), "va").reason == "sent"
+
+
 def test_a_tun_takes_packets_in_and_shows_those_that_leave(kernel: KernelHost) -> None:
     kernel.add_device("va", address="10.0.0.1/24")
     kernel.add_device("t0", kind="tun", address="10.5.0.1/24")

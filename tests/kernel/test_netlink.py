@@ -118,6 +118,15 @@ def test_a_device_is_changed_and_deleted(ground: Ground) -> None:
     assert {one["ifname"] for one in ip(ground.near, "link")} == {"lo", "va"}
 
 
+def test_offloads_are_turned_off_and_on(ground: Ground) -> None:
+    for on in (False, True):
+        devices.set_offloads(ground.near, "va", on=on)
+        command = ["ip", "netns", "exec", ground.near.name, "ethtool", "-k", "va"]
+        text = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+        for feature in ("tx-checksumming", "tx-tcp-segmentation", "tx-tcp6-segmentation", "generic-segmentation-offload"):
+            assert f"{feature}: {'on' if on else 'off'}" in text
+
+
 def test_a_tun_is_there_while_its_file_is_open(ground: Ground) -> None:
     fd = devices.open_tun(ground.near, "tunx", "tun", 30)
     try:

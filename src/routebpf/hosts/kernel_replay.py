@@ -25,6 +25,7 @@ from routebpf.datapath.link_layer import (
 from routebpf.datapath.packet_rows import ROW_BYTES
 from routebpf.datapath.run_records import NO_ROUTE_NUMBER
 from routebpf.datapath.verdicts import (
+    DEVICE_DOWN,
     LINK_SHORT,
     LINK_UNKNOWN,
     NOT_IP,
@@ -126,6 +127,8 @@ class _Runner:
     def run(self, packet: bytes, time: int, mark: int) -> Outcome:
         """One packet that is sound."""
         host = self.host
+        if self.ingress is not None and not self.ingress.is_up:
+            return Outcome(DEVICE_DOWN, reason_of(DEVICE_DOWN).errno, None, ())
         if self.ingress is None:
             errno = host.sender.send(packet, mark=mark)
         else:

@@ -74,7 +74,7 @@ class Way:
 @dataclass(frozen=True, slots=True)
 class Seen:
     """What was seen of a packet. `packet`: from its IP header on, sound. `is_asked`: the kernel waits for the link
-    address of the next hop. `comes_in`: by a wire, so that nobody saw an errno."""
+    address of the next hop. `comes_in`: by a wire; then `errno` is why it could not be put there."""
 
     packet: bytes
     errno: int
@@ -86,6 +86,8 @@ class Seen:
 
 def reason_of_seen(seen: Seen, devices: Mapping[str, Device], neighbours: Mapping[tuple[str, bytes], bytes]) -> int:
     """The reason that what was seen stands for. `neighbours`: link addresses by device and address."""
+    if seen.errno and seen.comes_in:
+        return at.TOO_LONG if seen.errno == EMSGSIZE else at.DEVICE_DOWN
     if seen.errno:
         return _of_errno(seen, devices)
     if seen.frames:

@@ -31,8 +31,8 @@ class EncapProgram:
 
 @dataclass(frozen=True, slots=True)
 class BpfEncap:
-    """The programs by hook. `headroom` in bytes: 0 to 256 (beyond it ERANGE). The kernel never tells it back: it is 0 in
-    a route that was read."""
+    """The programs by hook. `headroom` in bytes: 0 to 256 (beyond it ERANGE). The kernel never tells it: it is 0 in a
+    route that was read."""
 
     in_: EncapProgram | None = None
     out: EncapProgram | None = None

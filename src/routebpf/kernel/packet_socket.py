@@ -15,7 +15,7 @@ from routebpf.kernel.namespaces import Namespace, open_socket
 
 _ETH_P_ALL = 3
 _SOL_PACKET = 263
-_PACKET_AUXDATA, _PACKET_STATISTICS, _PACKET_IGNORE_OUTGOING = 8, 6, 23
+_PACKET_AUXDATA, _PACKET_IGNORE_OUTGOING = 8, 23
 _PACKET_OUTGOING = 4
 _SO_TIMESTAMPNS, _SO_RCVBUFFORCE = 35, 33
 _AUXDATA = struct.Struct("=IIIHHHH")
@@ -88,11 +88,6 @@ class Tap:
                 data = data[:_MACS_BYTES] + tag + data[_MACS_BYTES:]
             seen.append(SeenFrame(address[0], data, time))
         return seen
-
-    def lost(self) -> int:
-        """Frames that found no room, since the last call."""
-        statistics = self._socket.getsockopt(_SOL_PACKET, _PACKET_STATISTICS, 8)
-        return int(struct.unpack("=II", statistics)[1])
 
 
 def _ancillary(data: list[tuple[int, int, bytes]]) -> tuple[int, bytes]:
