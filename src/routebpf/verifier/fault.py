@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import Enum
+from typing import TYPE_CHECKING
 
 from routebpf.errors import RejectedError
+
+if TYPE_CHECKING:
+    from routebpf.verifier.register import Register
 
 
 class Rule(Enum):
@@ -66,7 +70,8 @@ class Finding:
     `program` is its name; `at` the instruction (None: the program as a whole); `message` the kernel's words, one or
     more lines; `register` the register at fault and `value` what the kernel prints of it; `registers` the same of all
     registers of the function. `path`: the conditional jumps from the entry of the function verified to the fault;
-    `trace` every instruction of it. `callers`: the calls that led there, outermost first.
+    `trace` every instruction of it. `callers`: the calls that led there, outermost first. `held`: what the registers
+    hold, not as text.
     """
 
     program: str
@@ -82,6 +87,7 @@ class Finding:
     trace: tuple[int, ...] = ()
     callers: tuple[int, ...] = ()
     instructions_processed: int = 0
+    held: dict[int, Register] = field(default_factory=dict)
 
 
 class Rejected(RejectedError):  # noqa: N818 - the verdict, as people call it

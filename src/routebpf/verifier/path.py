@@ -45,6 +45,7 @@ def finding_of(program: Program, fault: Fault, run: Run | None) -> Finding:
         steps,
         tuple(one.callsite for one in run.state.frames[1:]),
         run.processed,
+        {number: held for number, held in enumerate(frame.registers) if held.type != NOT_INIT},
     )
 
 
