@@ -123,7 +123,8 @@ def test_offloads_are_turned_off_and_on(ground: Ground) -> None:
         devices.set_offloads(ground.near, "va", on=on)
         command = ["ip", "netns", "exec", ground.near.name, "ethtool", "-k", "va"]
         text = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-        for feature in ("tx-checksumming", "tx-tcp-segmentation", "tx-tcp6-segmentation", "generic-segmentation-offload"):
+        kinds = ("tx-checksumming", "tx-tcp-segmentation", "tx-tcp6-segmentation", "generic-segmentation-offload")
+        for feature in kinds:
             assert f"{feature}: {'on' if on else 'off'}" in text
 
 
