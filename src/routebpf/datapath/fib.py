@@ -332,9 +332,11 @@ def _write_length(image: Image, place: int, length: int, family: int, prefixes: 
 
 
 def _write_route(image: Image, route: Route, family: int, devices: dict[str, DeviceFacts], bare: dict[str, int]) -> int:
-    """A route's record and its next hops': its address, 0 for one whose devices are all down or gone."""
+    """A route's record and its next hops': its address, 0 for one whose devices are all down or gone. The host has an
+    IPv4 address as long as its device is there, be it up or down (kernel: fib_sync_down_dev())."""
     is_error = route.type in ERROR_TYPES
-    hops = [hop for hop in route.hops if hop.device in devices and devices[hop.device].is_up] if not is_error else []
+    stays = family == 4 and route.type in _LOCAL_TYPES
+    hops = [hop for hop in route.hops if hop.device in devices and (stays or devices[hop.device].is_up)]
     if not hops and not is_error:
         return 0
     record = image.take(at.ROUTE_BYTES + len(hops) * at.HOP_BYTES)

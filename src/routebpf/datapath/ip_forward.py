@@ -37,7 +37,7 @@ from routebpf.datapath.verdicts import (
     TTL_EXCEEDED,
 )
 from routebpf.runtime.cpu import CPU_DEPTH, CPU_IS_REROUTED
-from routebpf.runtime.device import DEVICE_HARD_HEADER_LEN, device_of
+from routebpf.runtime.device import DEVICE_HARD_HEADER_LEN, DEVICE_TYPE, device_of
 from routebpf.runtime.memory import (
     bswap16,
     bswap32,
@@ -66,10 +66,12 @@ from routebpf.runtime.skb import (
     SKB_MARK,
     SKB_PRIORITY,
     SKB_PROTOCOL,
+    SKB_QUEUE_MAPPING,
     SKB_TRANSPORT_HEADER,
 )
 
 _DF = 0x4000
+_ARPHRD_NONE = 0xFFFE
 _IPV6_MIN_MTU = 1280
 
 
@@ -82,7 +84,10 @@ def ip_receive(cpu: int, run: int, family: int, data: int, have: int, length: in
     store32(skb + SKB_MARK, load64(run + RUN_MARK))
     store32(skb + SKB_IFINDEX, ifindex)
     store32(skb + SKB_INGRESS_IFINDEX, ifindex)
-    link = load32(device_of(cpu, ifindex) + DEVICE_HARD_HEADER_LEN)
+    device = device_of(cpu, ifindex)
+    if load32(device + DEVICE_TYPE) == _ARPHRD_NONE:
+        store32(skb + SKB_QUEUE_MAPPING, 1)  # kernel: drivers/net/tun.c, skb_record_rx_queue() of the first queue
+    link = load32(device + DEVICE_HARD_HEADER_LEN)
     if link:
         store64(skb + SKB_MAC_HEADER, HEADROOM - link)
         store32(skb + SKB_MAC_LEN, link)
@@ -173,9 +178,12 @@ def _input_hop6(cpu: int, skb: int, ifindex: int) -> int:
 @native
 def _is_of_many(skb: int, hop: int) -> int:
     """Whether a packet that was routed is broadcast or IPv6 multicast."""
+    if load32(skb + SKB_PROTOCOL) == ETH_P_IPV6 and load8(load64(skb + SKB_DATA) + 24) == 0xFF:
+        return 1
     kind = load32(load64(hop + HOP_ROUTE) + ROUTE_TYPE)
-    is_ipv6 = load32(skb + SKB_PROTOCOL) == ETH_P_IPV6
-    return kind == RTN_BROADCAST or kind == RTN_MULTICAST or (is_ipv6 and load8(load64(skb + SKB_DATA) + 24) == 0xFF)
+    if kind == RTN_BROADCAST:
+        return 1
+    return kind == RTN_MULTICAST
 
 
 @native

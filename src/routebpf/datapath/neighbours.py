@@ -1,8 +1,8 @@
 """Neighbours: the link addresses of next hops, and the link header that is put before a packet.
 
 kernel: net/core/neighbour.c, net/ipv4/arp.c, net/ipv6/ndisc.c, net/ethernet/eth.c. A neighbour whose header is not
-cached yet gets the packet from its network header on, whatever a program pushed before that; one whose header is
-cached gets it as it is, behind that header.
+cached yet, or that is on a device without link headers, gets the packet from its network header on, whatever a program
+pushed before that; one whose header is cached gets it as it is, behind that header.
 """
 
 from __future__ import annotations
@@ -183,6 +183,8 @@ def neighbour_output(cpu: int, skb: int, hop: int) -> int:
         is_wanted = load64(host + HOST_FLAGS) & HOST_WANTS_HEADERS or load64(load64(cpu + CPU_SINK) + SINK_BASE)
         if is_wanted and _link_header(host, skb, hop, device, header) < 0:
             return NEIGHBOUR_UNRESOLVED
+    else:
+        _pull_to_network_header(skb)
     size = load32(skb + SKB_LEN)
     if flags & DEVICE_ETHERNET and size > load32(device + DEVICE_MTU_AT) + _VLAN_BYTES:
         # What a veth pair does not take (kernel: is_skb_forwardable()); the sender hears nothing.
@@ -236,12 +238,18 @@ def _link_header(host: int, skb: int, hop: int, device: int, header: int) -> int
     else:
         if entry != 0:
             store32(entry + NEIGHBOUR_STATE, state | NEIGHBOUR_CACHED)
-        start = load64(skb + SKB_HEAD) + load64(skb + SKB_NETWORK_HEADER)
-        store32(skb + SKB_LEN, load32(skb + SKB_LEN) - (start - load64(skb + SKB_DATA)))
-        store64(skb + SKB_DATA, start)
+        _pull_to_network_header(skb)
     store64(header, mac)
     store64(header + 6, load64(device + DEVICE_MAC))
     store16(header + 12, protocol)
+    return 0
+
+
+@native
+def _pull_to_network_header(skb: int) -> int:
+    start = load64(skb + SKB_HEAD) + load64(skb + SKB_NETWORK_HEADER)
+    store32(skb + SKB_LEN, load32(skb + SKB_LEN) - (start - load64(skb + SKB_DATA)))
+    store64(skb + SKB_DATA, start)
     return 0
 
 

@@ -21,7 +21,15 @@ from routebpf.datapath.fib import TABLE_LOCAL, TABLE_MAIN, Fib, Hop, Prefix, Rou
 from routebpf.datapath.neighbour_table import STATES, NeighbourTable
 from routebpf.errors import InputError
 from routebpf.hosts.embedded_image import build_image
-from routebpf.hosts.embedded_routes import connected_routes, device_of_gateway, hops_of, link_local_routes
+from routebpf.hosts.embedded_routes import (
+    connected_routes,
+    device_of_gateway,
+    hops_of,
+    is_same_route,
+    link_local_routes,
+    lose_ipv4_routes,
+    lose_ipv6_routes,
+)
 from routebpf.hosts.host import Sent
 from routebpf.runtime.cpu import CPU_TRACE
 
@@ -133,7 +141,8 @@ class EmbeddedHost:
         self, name: str, *, up: bool | None = None, mtu: int | None = None, mac: bytes | None = None,
         arp: bool | None = None,
     ) -> Device:  # fmt: skip
-        """Change a device. One that is down is no next hop of any route."""
+        """Change a device. When it goes down, its IPv6 addresses and the routes by it alone are gone; so is IPv6 when
+        its MTU gets too small for that."""
         old = self.device(name)
         device = replace(
             old,
@@ -143,8 +152,24 @@ class EmbeddedHost:
             has_arp=old.has_arp if arp is None else arp,
         )
         self.devices[name] = device
+        self._follow_link(old, device)
         self._changed()
         return device
+
+    def _follow_link(self, old: Device, device: Device) -> None:
+        """Addresses and routes follow a device that goes down or whose MTU changes."""
+        went_down = old.is_up and not device.is_up
+        before, after = link_local_routes(old), link_local_routes(device)
+        if went_down:
+            connected = {route for _, routes in self._addresses.values() for route in routes}
+            lose_ipv4_routes(self._fibs[4], self.devices, connected)
+        if went_down or (before and not after):
+            for key in [key for key, (one, _) in self._addresses.items() if key[0] == device.name and one.version == 6]:
+                del self._addresses[key]
+            lose_ipv6_routes(self._fibs[6], self.devices, device)
+        if after and not before:
+            for route in after:
+                self._fibs[6].add(route, append=True)
 
     def delete_device(self, name: str) -> None:
         """Take a device away, with its addresses and routes."""
@@ -154,7 +179,7 @@ class EmbeddedHost:
             del self._addresses[key]
         for fib in self._fibs.values():
             for route in [one for one in fib.routes() if any(hop.device == name for hop in one.hops)]:
-                fib.delete(route.prefix, route.table, partial(_is_same, route))
+                fib.delete(route.prefix, route.table, partial(is_same_route, route))
         self._changed()
 
     def device(self, name: str) -> Device:
@@ -184,7 +209,7 @@ class EmbeddedHost:
         if not routes:
             raise InputError(f"device {device}: it has no address {interface.ip} (Cannot assign requested address)")
         for route in routes:
-            self._fibs[interface.version].delete(route.prefix, route.table, partial(_is_same, route))
+            self._fibs[interface.version].delete(route.prefix, route.table, partial(is_same_route, route))
         self._changed()
 
     def has_address(self, device: str, address: str) -> bool:
@@ -431,11 +456,6 @@ class EmbeddedHost:
     def on_link_device(self, address: int, family: int) -> str | None:
         """The device on whose link an address is, by the routes without a gateway."""
         return device_of_gateway(self._fibs[family], address)
-
-
-def _is_same(one: Route, other: Route) -> bool:
-    """Whether two routes are the same but for their number."""
-    return replace(one, number=0) == replace(other, number=0)
 
 
 def _merged(fib: Fib, route: Route) -> Route:

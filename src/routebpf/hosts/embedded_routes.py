@@ -5,7 +5,9 @@ kernel: net/ipv4/fib_frontend.c, fib_add_ifaddr(); net/ipv6/addrconf.c; net/ipv4
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Container, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
 from ipaddress import IPv4Interface, IPv6Address, IPv6Interface, ip_address, ip_network
 from typing import Protocol
 
@@ -16,6 +18,8 @@ from routebpf.runtime.device import DEVICE_ETHERNET, DEVICE_LOOPBACK
 
 _IPV6_METRIC = 256  # of the routes that addrconf makes
 _LINK_LOCAL = 0xFE80 << 112
+_IPV6_MIN_MTU = 1280  # RFC 8200, 5; a device of a smaller MTU has no IPv6
+_OF_THE_HOST = frozenset({"local", "anycast"})
 
 
 class Links(Protocol):
@@ -53,7 +57,7 @@ def connected_routes(
 def link_local_routes(device: Device) -> tuple[Route, ...]:
     """The IPv6 routes that a device brings: multicast, and of Ethernet its link-local address and their prefix."""
     flags = KINDS[device.kind].flags
-    if flags & DEVICE_LOOPBACK:
+    if flags & DEVICE_LOOPBACK or device.mtu < _IPV6_MIN_MTU:
         return ()
     hops = (Hop(device.name),)
     multicast = Route(ip_network("ff00::/8"), hops, "multicast", TABLE_LOCAL, _IPV6_METRIC)
@@ -66,6 +70,34 @@ def link_local_routes(device: Device) -> tuple[Route, ...]:
         Route(ip_network("fe80::/128"), hops, "anycast", TABLE_LOCAL),
         Route(ip_network("fe80::/64"), hops, metric=_IPV6_METRIC, source=own),
     )
+
+
+def lose_ipv4_routes(fib: Fib, devices: Mapping[str, Device], connected: Container[Route]) -> None:
+    """A device has gone down: take away the routes that have no other device. Those that addresses bring
+    (`connected`) come back with it. kernel: fib_sync_down_dev(), fib_flush()."""
+    for route in list(fib.routes()):
+        is_dead = route.hops and not any(devices[hop.device].is_up for hop in route.hops if hop.device)
+        if is_dead and route.type not in _OF_THE_HOST and replace(route, number=0) not in connected:
+            fib.delete(route.prefix, route.table, partial(is_same_route, route))
+
+
+def lose_ipv6_routes(fib: Fib, devices: Mapping[str, Device], device: Device) -> None:
+    """A device has gone down, or its MTU is too small for IPv6: take away the routes by it, but for those that it
+    brings itself, and those that go on by another while it is down. kernel: addrconf_ifdown(), fib6_ifdown()."""
+    kept = link_local_routes(device)
+    for route in [one for one in fib.routes() if any(hop.device == device.name for hop in one.hops)]:
+        others = tuple(hop for hop in route.hops if hop.device != device.name)
+        goes_on = not device.is_up and any(devices[hop.device].is_up for hop in others if hop.device)
+        if goes_on or replace(route, number=0) in kept:
+            continue
+        fib.delete(route.prefix, route.table, partial(is_same_route, route))
+        if others:
+            fib.add(replace(route, hops=others), append=True)
+
+
+def is_same_route(one: Route, other: Route) -> bool:
+    """Whether two routes are the same but for their number."""
+    return replace(one, number=0) == replace(other, number=0)
 
 
 def _eui64(mac: bytes) -> bytes:
