@@ -397,7 +397,7 @@ def in_namespace_without(ground: OperatorGround, names: tuple[str, ...], source)
 
 
 def test_no_packet_misses_both_programs_and_no_send_fails_while_they_change(ground, read):
-    """600 replaces between two programs, each with a counter of its own, under a flood."""
+    """500 replaces between two programs, each with a counter of its own, under a flood."""
     one = read(PASS)
     other = read(PASS.replace("packets", "packages"))
     ground.attach(one, "192.168.10.0/24", create=NewRoute(bytes((10, 0, 1, 2))))  # what keeps both loaded
@@ -405,7 +405,7 @@ def test_no_packet_misses_both_programs_and_no_send_fails_while_they_change(grou
     ground.attach(one, PREFIX)
     flood = Flood(ground)
     with flood:
-        for number in range(600):
+        for number in range(500):
             (done,) = ground.attach((other, one)[number % 2], PREFIX)
             assert done.what == "replace"
     assert flood.errors == []
@@ -424,11 +424,11 @@ def test_no_send_fails_while_programs_come_and_go(ground, read):
     source = read(PASS)
     flood = Flood(ground)
     with flood:
-        for _ in range(200):
+        for _ in range(150):
             ground.attach(source, PREFIX)
             ground.detach(PREFIX)
     assert flood.errors == []
-    assert flood.sent > 200
+    assert flood.sent > 150
 
 
 class Flood:

@@ -1,0 +1,311 @@
+"""The commands on real routes as an operator runs them: what they say, print as JSON and exit with."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from command_line import COMMAND, ROOT, complaint, report, routebpf
+from operator_ground import COUNT, OperatorGround, operator_ground
+
+pytestmark = pytest.mark.kernel
+
+PREFIX, OTHER = "192.168.9.0/24", "192.168.10.0/24"
+BY_ADDRESS = """
+struct seen { __u64 packets, bytes; };
+struct { __uint(type, BPF_MAP_TYPE_HASH); __uint(max_entries, 64); __type(key, __be32); __type(value, struct seen); }
+    by_address SEC(".maps");
+struct { __uint(type, BPF_MAP_TYPE_RINGBUF); __uint(max_entries, 4096); } samples SEC(".maps");
+SEC("lwt_xmit") int count(struct __sk_buff *skb)
+{
+    struct iphdr ip;
+    struct seen first = { 0, 0 }, *found;
+    if (bpf_skb_load_bytes(skb, 0, &ip, sizeof(ip)))
+        return BPF_OK;
+    bpf_map_update_elem(&by_address, &ip.daddr, &first, BPF_NOEXIST);
+    found = bpf_map_lookup_elem(&by_address, &ip.daddr);
+    if (found) {
+        __sync_fetch_and_add(&found->packets, 1);
+        __sync_fetch_and_add(&found->bytes, skb->len);
+    }
+    bpf_ringbuf_output(&samples, &ip.daddr, 4, 0);
+    return BPF_OK;
+}
+"""
+
+
+@pytest.fixture
+def ground(tmp_path) -> Iterator[OperatorGround]:
+    with operator_ground(tmp_path / "run") as made:
+        made.ip("route add", PREFIX, "via 10.0.0.2")
+        made.ip("route add", OTHER, "via 10.0.1.2")
+        yield made
+
+
+@pytest.fixture
+def here(ground) -> tuple[str, str]:
+    """The options that name the ground."""
+    return "--namespace", ground.name
+
+
+def write(folder: Path, body: str, name: str = "count") -> Path:
+    path = folder / f"{name}.bpf.c"
+    path.write_text(f'#include <routebpf.h>\n{body}\nchar LICENSE[] SEC("license") = "GPL";\n')
+    return path
+
+
+@pytest.fixture
+def passing(tmp_path) -> Path:
+    return write(tmp_path, COUNT % ("lwt_xmit", "BPF_OK"))
+
+
+@pytest.fixture
+def dropping(tmp_path) -> Path:
+    return write(tmp_path, COUNT % ("lwt_xmit", "BPF_DROP"), "dropping")
+
+
+def ping(ground: OperatorGround, address: str, packets: int = 1) -> None:
+    ground.run_inside("ping", "-c", str(packets), "-i", "0.01", "-W", "0.01", address, check=False)
+
+
+def test_attach_list_show_detach_tell_what_they_do(ground, here, passing):
+    said = routebpf("attach", passing, PREFIX, *here).stdout
+    name = re.fullmatch(r"192\.168\.9\.0/24: attached (count:[0-9a-f]{8}:\d+) \(xmit\)\n", said)
+    assert name
+    listed = routebpf("list", *here).stdout
+    assert re.search(
+        rf"^192\.168\.9\.0/24 via 10\.0\.0\.2 dev veth0 +xmit +{name[1]} +{passing} +attached$", listed, re.M
+    )
+    shown = routebpf("show", PREFIX, *here).stdout
+    assert "was      192.168.9.0/24 via 10.0.0.2 dev veth0" in shown
+    assert f"LWT_XMIT count of {passing}" in shown
+    assert "map packets, id " in shown
+    assert routebpf("detach", PREFIX, *here).stdout == f"192.168.9.0/24: detached {name[1]} (xmit)\n"
+    assert routebpf("list", *here).stdout == "no route carries a program\n"
+
+
+def test_attach_says_what_was_there_and_what_is_kept(here, passing, dropping):
+    routebpf("attach", passing, PREFIX, *here)
+    assert re.search(
+        r"unchanged, it carries count:\S+ \(xmit\) already", routebpf("attach", passing, PREFIX, *here).stdout
+    )
+    said = routebpf("attach", dropping, PREFIX, *here).stdout
+    assert re.search(r": replaced count:\S+ by count:\S+ \(xmit\)\nmaps that keep their content: packets\n", said)
+    assert "keep" not in routebpf("attach", passing, PREFIX, "--reset-maps", *here).stdout
+
+
+def test_a_dry_run_says_what_would_change_and_changes_nothing(ground, here, passing):
+    before = ground.routes()
+    assert "would attach count:" in routebpf("attach", passing, PREFIX, "--dry-run", *here).stdout
+    assert "would make the route, and attach count:" in routebpf(
+        "attach", passing, "172.30.0.0/16", "--create", "--via", "10.0.1.2", "--dry-run", *here
+    ).stdout  # fmt: skip
+    assert ground.routes() == before
+    routebpf("attach", passing, PREFIX, *here)
+    before = ground.routes()
+    assert "would detach count:" in routebpf("detach", PREFIX, "--dry-run", *here).stdout
+    assert ground.routes() == before
+
+
+def test_json_tells_all(ground, here, passing):
+    (route,) = report("attach", passing, PREFIX, "--metric", "0", *here)["routes"]
+    assert (route["prefix"], route["table"], route["what"], route["hook"]) == (PREFIX, 254, "attach", "xmit")
+    (listed,) = report("list", *here)
+    (program,) = listed["programs"]
+    assert (listed["state"], listed["is_ours"], program["name"]) == ("attached", True, route["program"])
+    assert (program["function"], program["type"], program["object"]) == ("count", "LWT_XMIT", str(passing))
+    assert Path(program["pin"]).exists()
+    assert Path(program["maps"]["packets"]).exists()
+    (shown,) = report("show", PREFIX, *here)
+    assert shown["was"] == "192.168.9.0/24 via 10.0.0.2 dev veth0"
+    done = report("detach", PREFIX, *here)
+    assert done == {"dry_run": False, "routes": [
+        {"prefix": PREFIX, "table": 254, "tos": 0, "metric": 0, "what": "detach", "had": {"xmit": program["name"]},
+         "is_as_before": True}]}  # fmt: skip
+    assert report("list", *here) == []
+
+
+def test_prefixes_come_from_a_file_too(ground, here, passing, tmp_path):
+    file = tmp_path / "prefixes"
+    file.write_text(f"# two of them\n{PREFIX}\n\n{OTHER}  # the other\n{PREFIX}\n")
+    assert routebpf("attach", passing, "--from", file, *here).stdout.count("attached count:") == 2
+    done = routebpf("detach", "--from", "-", *here, input=file.read_text())
+    assert done.stdout.count("detached count:") == 2
+    file.write_text(f"{PREFIX}\n10.0.0.1/8\n")
+    said = complaint("attach", passing, "--from", file, *here)
+    assert f"{file}:2: '10.0.0.1/8' is no prefix: it has bits beyond its length; did you mean 10.0.0.0/8?" in said
+
+
+def test_many_routes_are_counted_not_listed(ground, here, passing):
+    prefixes = [f"11.0.{number}.0/24" for number in range(200)]
+    ground.batch("\n".join(f"route add {one} via 10.0.0.2" for one in prefixes))
+    assert routebpf("attach", passing, *prefixes, *here).stdout == "attached: 200 routes\n"
+    assert routebpf("detach", "--all", *here).stdout == "detached: 200 routes\n"
+
+
+def test_tables_go_by_name_or_number(ground, here, passing):
+    ground.ip("route add", PREFIX, "via 10.0.0.2 table 100")
+    ground.ip("route add", PREFIX, "via 10.0.0.2 table default")
+    assert "192.168.9.0/24 table 100: attached" in routebpf("attach", passing, PREFIX, "--table", 100, *here).stdout
+    assert "table 253: attached" in routebpf("attach", passing, PREFIX, "--table", "default", *here).stdout
+    routebpf("detach", PREFIX, "--table", "default", *here)
+    assert [one["table"] for one in report("list", *here)] == [100]
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "match"),
+    [
+        (["attach", "{prog}"], 2, "give a PREFIX, or --from FILE"),
+        (["attach", "{prog}", "10.1.2.3/8"], 2, "did you mean 10.0.0.0/8"),
+        (["attach", "{prog}", "nonsense"], 2, "'nonsense' is no prefix"),
+        (["attach", "{prog}", "172.30.0.0/16"], 2, "no route in table main"),
+        (["attach", "{prog}", PREFIX, "--via", "10.0.0.2"], 2, "--via goes with --create"),
+        (["attach", "{prog}", "172.30.0.0/16", "--create", "--via", "x"], 2, "'x' is no address of a gateway"),
+        (["attach", "{prog}", "172.30.0.0/16", "--create", "--via", "fd00::2"], 2, "of the other family"),
+        (["attach", "{prog}", "172.30.0.0/16", "--create", "--via", "9.9.9.9"], 2, "attach to 172.30.0.0/16: .*Nexthop"),
+        (["attach", "{prog}", PREFIX, "--table", "nonsense"], 2, "neither the number nor the name of a routing table"),
+        (["attach", "{prog}:other", PREFIX], 2, "no section or function named other"),
+        (["attach", "nowhere.o", PREFIX], 2, "cannot read program nowhere.o"),
+        (["attach", "{prog}", "--from", "nowhere"], 2, "cannot read prefixes from nowhere"),
+        (["detach"], 2, "give a PREFIX, --from FILE with some, or --all"),
+        (["detach", PREFIX], 2, "nothing is attached"),
+        (["show", PREFIX], 1, "no route of it"),
+        (["map", "dump", "packets"], 2, "nothing attached has it"),
+    ],
+)  # fmt: skip
+def test_bad_input_is_told_and_nothing_changes(ground, here, passing, words, code, match):
+    before = ground.routes()
+    said = complaint(*(word.format(prog=passing) for word in words), *here, code=code)
+    assert re.search(match, said)
+    assert ground.routes() == before
+
+
+def test_a_program_of_another_type_is_refused(here, tmp_path):
+    other = write(tmp_path, 'SEC("xdp") int f(void *ctx) { return 2; }', "xdp")
+    assert "xdp" in complaint("attach", other, PREFIX, *here)
+
+
+def test_a_rejected_program_exits_with_1_and_the_place_in_its_source(here, tmp_path):
+    bad = write(
+        tmp_path,
+        'SEC("lwt_xmit") int bad(struct __sk_buff *skb)\n{\n    return *(volatile int *)(long)skb->len;\n}',
+        "bad",
+    )
+    said = complaint("attach", bad, PREFIX, *here, code=1)
+    assert "bad.bpf.c:4" in said
+
+
+def test_no_such_namespace(passing):
+    assert "there is no network namespace rbpf-none" in complaint("attach", passing, PREFIX, "--namespace", "rbpf-none")
+
+
+# Maps
+
+
+def test_maps_are_read_and_changed_as_their_types_say(ground, here, tmp_path):
+    routebpf("attach", write(tmp_path, BY_ADDRESS), PREFIX, *here)
+    ping(ground, "192.168.9.7", 3)
+    assert report("map", "dump", "by_address", *here) == [
+        {"key": int.from_bytes(bytes((192, 168, 9, 7)), "little"), "value": {"packets": 3, "bytes": 252}}
+    ]
+    assert re.search(r"192\.168\.9\.7 +3 +252", routebpf("map", "dump", "by_address", *here).stdout)
+    assert report("map", "get", "by_address", "192.168.9.7", *here) == {"packets": 3, "bytes": 252}
+    routebpf("map", "set", "by_address", "192.168.9.8", '{"packets": 40}', *here)
+    ping(ground, "192.168.9.8", 2)
+    assert report("map", "get", "by_address", "192.168.9.8", *here) == {"packets": 42, "bytes": 168}
+    routebpf("map", "delete", "by_address", "192.168.9.7", *here)
+    said = complaint("map", "get", "by_address", "192.168.9.7", *here, code=1)
+    assert "it has no key 192.168.9.7" in said
+    assert "it has no key 192.168.9.7" in complaint("map", "delete", "by_address", "192.168.9.7", *here, code=1)
+
+
+def test_map_list_names_type_sizes_and_programs(here, tmp_path):
+    routebpf("attach", write(tmp_path, BY_ADDRESS), PREFIX, *here)
+    rows = {row["name"]: row for row in report("map", "list", *here)}
+    assert rows.keys() == {"by_address", "samples"}
+    assert (rows["by_address"]["type"], rows["by_address"]["value_size"]) == ("HASH", 16)
+    assert rows["samples"]["type"] == "RINGBUF"
+    assert re.search(r"^by_address +\d+ +HASH +4 +16 +64 +count:", routebpf("map", "list", *here).stdout, re.M)
+
+
+def test_a_map_goes_by_its_pin_or_its_id_too(ground, here, passing):
+    routebpf("attach", passing, PREFIX, *here)
+    (row,) = report("map", "list", *here)
+    routebpf("map", "set", row["pin"], 0, 5, *here)
+    assert report("map", "get", f"id:{row['id']}", 0, *here) == 5
+    assert routebpf("map", "get", "packets", 0, *here).stdout == "5\n"
+
+
+def test_of_maps_of_one_name_the_program_is_said(here, passing, tmp_path):
+    routebpf("attach", passing, PREFIX, *here)
+    other = write(tmp_path, (COUNT % ("lwt_xmit", "BPF_OK")).replace("int count", "int tally"), "tally")
+    routebpf("attach", other, OTHER, *here)
+    said = complaint("map", "set", "packets", 0, 1, *here)
+    assert "2 maps have this name, of count:" in said
+    routebpf("map", "set", "packets", 0, 1, "--program", "tally", *here)
+    assert report("map", "get", "packets", 0, "--program", "tally", *here) == 1
+    assert report("map", "get", "packets", 0, "--program", "count", *here) == 0
+
+
+def test_watch_shows_entries_as_they_change(ground, here, passing):
+    routebpf("attach", passing, PREFIX, *here)
+    lines = watched(ground, ["packets", "--interval", "0.05"], here, lambda: ping(ground, "192.168.9.7"), 2)
+    assert lines == [{"key": 0, "value": 0}, {"key": 0, "value": 1}]
+
+
+def test_watch_shows_the_records_of_a_ring_buffer(ground, here, tmp_path):
+    routebpf("attach", write(tmp_path, BY_ADDRESS), PREFIX, *here)
+    lines = watched(ground, ["samples", "--count", "2"], here, lambda: ping(ground, "192.168.9.7", 2), 2)
+    assert lines == [{"record": "c0a80907"}, {"record": "c0a80907"}]
+
+
+def watched(ground: OperatorGround, words: list[str], here: tuple[str, str], act: Any, count: int) -> list[Any]:
+    """The first lines of `map watch`, while `act` is done."""
+    command = [str(COMMAND), "map", "watch", *words, "--json", *here]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT) as watch:
+        assert watch.stdout is not None
+        time.sleep(0.5)
+        act()
+        lines = [json.loads(watch.stdout.readline()) for _ in range(count)]
+        watch.send_signal(signal.SIGINT)
+        assert watch.wait(10) in (0, 130)
+    return lines
+
+
+# The machine
+
+
+def test_doctor_finds_this_machine_fit():
+    rows = {row["name"]: row for row in report("doctor")}
+    assert rows["encap bpf"]["is_there"]
+    assert all(row["is_there"] for row in rows.values() if row["is_required"])
+    assert re.search(r"^encap bpf +yes", routebpf("doctor").stdout, re.M)
+
+
+@pytest.mark.parametrize(("capability", "number"), [("net_admin", "CAP_NET_ADMIN"), ("sys_admin,-bpf", "CAP_BPF")])
+def test_what_a_process_lacks_is_named_with_exit_3(ground, passing, capability, number):
+    """In a process of root's that has lost a capability, inside the namespace already."""
+    before = ground.routes()
+    command = ["setpriv", "--bounding-set", f"-{capability}", "--inh-caps", f"-{capability}", str(COMMAND)]
+    for words in (["attach", str(passing), PREFIX], ["doctor"]):
+        done = ground.run_inside(*command, *words, check=False, cwd=ROOT)
+        assert done.returncode == 3, done.stderr
+        assert number in done.stderr + done.stdout
+        assert "Traceback" not in done.stderr
+    assert ground.routes() == before
+
+
+def test_a_ledger_folder_that_cannot_be_written_is_told(ground, here, passing, tmp_path):
+    file = tmp_path / "a file"
+    file.touch()
+    said = complaint("attach", passing, PREFIX, *here, code=3, env={**os.environ, "ROUTEBPF_RUN": str(file / "run")})
+    assert "cannot write the ledger" in said
