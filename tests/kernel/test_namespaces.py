@@ -120,8 +120,12 @@ def test_another_process_that_has_the_number_of_the_dead_one_does_not_keep_its_n
     reused = Namespace(f"rbpf-{pid}-{int(start) - 1}-0")
     subprocess.run(["ip", "netns", "add", reused.name], check=True)
     try:
-        assert namespaces.left_behind() == [reused]
-        assert namespaces.remove_left_behind() == [reused]
+        left = namespaces.left_behind()
+        assert reused in left
+        assert made not in left
+        assert reused in namespaces.remove_left_behind()
+        assert made.path.exists()
+        assert not reused.path.exists()
     finally:
         namespaces.remove_namespace(made)
         namespaces.remove_namespace(reused)
