@@ -171,7 +171,7 @@ def test_tables_go_by_name_or_number(ground, here, passing):
         (["attach", "{prog}", PREFIX, "--via", "10.0.0.2"], 2, "--via goes with --create"),
         (["attach", "{prog}", "172.30.0.0/16", "--create", "--via", "x"], 2, "'x' is no address of a gateway"),
         (["attach", "{prog}", "172.30.0.0/16", "--create", "--via", "fd00::2"], 2, "of the other family"),
-        (["attach", "{prog}", "172.30.0.0/16", "--create", "--via", "9.9.9.9"], 2, "attach to 172.30.0.0/16: .*Nexthop"),
+        (["attach", "{prog}", "172.30.0.0/16", "--create", "--via", "9.9.9.9"], 2, "attach to 172.*Nexthop"),
         (["attach", "{prog}", PREFIX, "--table", "nonsense"], 2, "neither the number nor the name of a routing table"),
         (["attach", "{prog}:other", PREFIX], 2, "no section or function named other"),
         (["attach", "nowhere.o", PREFIX], 2, "cannot read program nowhere.o"),
@@ -277,7 +277,7 @@ def watched(ground: OperatorGround, words: list[str], here: tuple[str, str], act
         act()
         lines = [json.loads(watch.stdout.readline()) for _ in range(count)]
         watch.send_signal(signal.SIGINT)
-        assert watch.wait(10) in (0, 130)
+        assert watch.wait(10) in (0, 130, -signal.SIGINT)
     return lines
 
 
