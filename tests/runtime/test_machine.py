@@ -36,6 +36,26 @@ libc.munmap(hole + 4096, 4096)
 print(machine.function_address(replay_batch) != 0)
 """
 
+# Eight threads call each of these functions first, at the same moment. What is printed is how many copies there are.
+FIRST_CALLS = """
+import threading
+from routebpf.runtime import machine
+from routebpf.runtime.build import native_functions
+functions = [one for one in native_functions() if one.name in ("checksum", "bucket_of", "hash_of", "fold", "sum_add")]
+barrier = threading.Barrier(8)
+found = {one: set() for one in functions}
+def load():
+    for one in functions:
+        barrier.wait()
+        found[one].add(machine.function_address(one))
+threads = [threading.Thread(target=load) for _ in range(8)]
+for one in threads:
+    one.start()
+for one in threads:
+    one.join()
+print(*(len(one) for one in found.values()))
+"""
+
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc/self/maps")
 def test_code_is_loaded_where_only_small_holes_are_left_in_memory() -> None:
@@ -59,3 +79,10 @@ def test_code_that_nobody_holds_any_more_takes_no_memory() -> None:
 
     first = load(500)
     assert load(1500) - first < 4096  # KiB
+
+
+def test_a_function_that_threads_call_first_at_once_is_loaded_once() -> None:
+    """Each would run its own copy else, and all but one of these go at once."""
+    done = subprocess.run([sys.executable, "-c", FIRST_CALLS], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert set(done.stdout.split()) == {"1"}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import threading
 from collections.abc import Sequence
 from functools import cache
 
@@ -11,6 +12,8 @@ import llvmlite.binding as llvm
 from routebpf.runtime import cache as files
 from routebpf.runtime.bitcode import bitcode, cached_name
 from routebpf.runtime.native import Native, closure
+
+_loading = threading.RLock()
 
 
 @cache
@@ -117,4 +120,5 @@ def _code_of(function: Native) -> Code:
 
 def function_address(function: Native) -> int:
     """The address of one function's machine code, valid for the life of this process."""
-    return _code_of(function).address(function.symbol)
+    with _loading:  # or each of two threads would load it, and the code of one of them be gone at once
+        return _code_of(function).address(function.symbol)
