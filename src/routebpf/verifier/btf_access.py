@@ -214,10 +214,11 @@ def _inside(
 ) -> _Found | tuple[int, int, str] | None:
     stripped_id, inner = btf.strip(type_id)
     while isinstance(inner, Array):
-        element = btf.size_of(inner.type_id)
-        off %= element or 1
-        type_id, length = inner.type_id, element
-        stripped_id, inner = btf.strip(type_id)
+        # What is left of the whole array counts for numbers: an array of them may be read with any width.
+        element = btf.size_of(inner.type_id) or 1
+        length -= off - off % element
+        off %= element
+        stripped_id, inner = btf.strip(inner.type_id)
     if isinstance(inner, Composite):
         return stripped_id, off, name
     if isinstance(inner, Ptr):

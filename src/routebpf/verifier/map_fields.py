@@ -36,6 +36,19 @@ class FieldKind(Enum):
         return self.value.strip()
 
 
+# Of the kernel's structs; one of another size is no special field (kernel: btf_find_struct()).
+_SIZES = {
+    FieldKind.SPIN_LOCK: 4,
+    FieldKind.RES_SPIN_LOCK: 4,
+    FieldKind.TIMER: 16,
+    FieldKind.WORKQUEUE: 16,
+    FieldKind.TASK_WORK: 8,
+    FieldKind.LIST_HEAD: 16,
+    FieldKind.LIST_NODE: 24,
+    FieldKind.RB_ROOT: 16,
+    FieldKind.RB_NODE: 32,
+    FieldKind.REFCOUNT: 4,
+}
 KERNEL_POINTERS = frozenset({FieldKind.KPTR_UNREF, FieldKind.KPTR_REF, FieldKind.KPTR_PERCPU, FieldKind.UPTR})
 LOCKS = frozenset({FieldKind.SPIN_LOCK, FieldKind.RES_SPIN_LOCK})
 _STRUCTS = {kind.value: kind for kind in FieldKind if kind.value.startswith("bpf_")}
@@ -92,9 +105,9 @@ def _field(btf: Btf, type_id: int, offset: int, depth: int) -> Iterator[Field]:
             yield from _field(btf, held.type_id, offset + index * size, depth)
     elif isinstance(held, Composite):
         kind = _STRUCTS.get(held.name)
-        if kind is not None:
+        if kind is not None and held.size == _SIZES[kind]:
             yield Field(kind, offset, held.size)
-        else:
+        elif kind is None:
             yield from _walk(btf, stripped_id, offset, depth + 1)
 
 
