@@ -109,7 +109,11 @@ def kfunc(
     """A row. `only_in_sleepable` is for one that the kernel keeps from others without a flag that says so."""
     result, name, parameters = split_prototype(prototype)
     might_sleep = only_in_sleepable or KfuncFlag.SLEEPABLE in flags
-    arguments = tuple(_argument(name, position, *one) for position, one in enumerate(parameters))
+    makes_first = KfuncFlag.ITER_NEW in flags
+    arguments = tuple(
+        _argument(name, position, *one, is_made=makes_first and position == 0)
+        for position, one in enumerate(parameters)
+    )
     return Kfunc(name, since, prototype, arguments, result, doc, flags, LWT, might_sleep)
 
 
@@ -143,9 +147,12 @@ _BY_TYPE = {
 # Parameters whose C type says less than the kernel asks of them.
 _SPECIAL = {("bpf_cast_to_kern_ctx", "obj"): KfuncArgKind.CONTEXT}
 _IRQ_FLAG_BYTES = 8
+# Those that put something where the flag is to be; the others take it from there. kernel: process_irq_flag().
+_IRQ_SAVING = frozenset({"bpf_local_irq_save", "bpf_res_spin_lock_irqsave"})
 
 
-def _argument(function: str, position: int, c_type: str, name: str) -> KfuncArgument:
+def _argument(function: str, position: int, c_type: str, name: str, *, is_made: bool) -> KfuncArgument:
+    """An argument. `is_made`: the function puts an object there, over whatever there was."""
     base, _, rest = name.partition("__")
     ending = f"__{rest}" if rest else ""
     kind, size_bytes = _kind(function, c_type, name, ending)
@@ -156,7 +163,8 @@ def _argument(function: str, position: int, c_type: str, name: str) -> KfuncArgu
     if kind is KfuncArgKind.CONST_STR:
         return KfuncArgument(base, c_type, kind, Extent.STRING, reads=True)
     if size_bytes:
-        return KfuncArgument(base, c_type, kind, Extent.FIXED, None, size_bytes, ending != "__uninit", writes)
+        is_made |= ending == "__uninit" or (kind is KfuncArgKind.IRQ_FLAG and function in _IRQ_SAVING)
+        return KfuncArgument(base, c_type, kind, Extent.FIXED, None, size_bytes, not is_made, writes)
     return KfuncArgument(base, c_type, kind, may_be_null=may_be_null)
 
 
