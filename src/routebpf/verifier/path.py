@@ -51,31 +51,26 @@ def finding_of(program: Program, fault: Fault, run: Run | None) -> Finding:
 
 def trace(run: Run) -> tuple[int, ...]:
     """Every instruction from the entry of the function verified to the one at hand, by the jumps that states keep."""
-    found: list[int] = []
     state: State = run.state
     jumps = list(state.history)
-    at, first, parent = run.at, state.first, state.parent
+    at = run.at
+    if at < len(run.flow.jumps) and run.flow.jumps[at] and not run.is_noted and state.last >= 0:
+        jumps.append((state.last, at))  # a fault at a pruning point comes before the jump is noted
+    found = [at]
     while len(found) < _LONGEST:
-        found.append(at)
-        while at == first and (not jumps or (len(jumps) == 1 and jumps[0][1] == at)) and parent is not None:
-            earlier = parent.state
-            came_from = jumps.pop()[0] if jumps else None
-            jumps, first, parent = list(earlier.history), earlier.first, earlier.parent
-            if came_from is None:
-                came_from = earlier.last if state.first == at else None
-            state = earlier
-            if came_from is None or came_from < 0:
-                return tuple(reversed(found))
-            at = came_from
-            found.append(at)
-        if jumps and jumps[-1][1] == at:
+        if at == state.first and (not jumps or (len(jumps) == 1 and jumps[0][1] == at)):
+            if state.parent is None:
+                break
+            state = state.parent.state
+            at = state.last
+            jumps = list(state.history)
+        elif jumps and jumps[-1][1] == at:
             at = jumps.pop()[0]
-            if at < 0:
-                break
         else:
-            if at == first and parent is None:
-                break
             at = _before(run, at)
+        if at < 0:
+            break
+        found.append(at)
     return tuple(reversed(found))
 
 
