@@ -7,7 +7,7 @@ import os
 import re
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 
@@ -223,7 +223,7 @@ def _linked(program: Program) -> list:
     types = kernel_btf()
     for one in program.instructions:
         if one.opcode == 0x85 and one.src == 2 and types is not None:
-            found.append(one._replace(imm=types.find(program.kfuncs[one.imm], Kind.FUNC)))
+            found.append(replace(one, imm=types.find(program.kfuncs[one.imm], Kind.FUNC)))
         else:
             found.append(one)
     return found
@@ -238,6 +238,9 @@ _NOT_WORDS = re.compile(
 
 def refusal_of(log: str) -> str:
     """The words at the end of a log: what stands after the last instruction and the state there."""
+    looped = re.search(r"(infinite loop detected at insn \d+)\ncur state:", log)
+    if looped:
+        return looped[1]
     lines = log.rstrip("\n").split("\n")
     while lines and (lines[-1].startswith(("processed ", "verification time", "stack depth", "insns "))):
         lines.pop()

@@ -1,0 +1,156 @@
+"""Random and changed programs before both verifiers: `python tests/verifier/hunt.py --count 20000 --seed 1 --jobs 2`.
+
+Prints what is found: `unsound` programs that we take and the kernel refuses first of all.
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+if __name__ == "__main__":
+    sys.path[:0] = [str(Path(__file__).parents[1]), str(Path(__file__).parent)]
+
+from against_kernel import Answer, Subject, kernels, ours, subject
+from generate import program
+from mutate import mutated
+from routebpf.errors import InputError
+from routebpf.isa import Names, disassemble
+
+MOST_PROCESSED = 20_000  # what takes the kernel longer is left out: it would take us too long
+
+
+@dataclass(slots=True)
+class Tally:
+    """What came of many programs. `unsound`, `stricter`, `worded`: (seed, ours, the kernel's, text)."""
+
+    counts: Counter[str] = field(default_factory=Counter)
+    unsound: list[tuple[int, str, str, str]] = field(default_factory=list)
+    stricter: list[tuple[int, str, str, str]] = field(default_factory=list)
+    worded: list[tuple[int, str, str, str]] = field(default_factory=list)
+    crashed: list[tuple[int, str, str, str]] = field(default_factory=list)
+    processed: int = 0
+    seconds: float = 0.0
+
+    def add(self, other: Tally) -> None:
+        self.counts += other.counts
+        for name in ("unsound", "stricter", "worded", "crashed"):
+            getattr(self, name).extend(getattr(other, name))
+        self.processed += other.processed
+        self.seconds += other.seconds
+
+
+def text_of(asked: Subject) -> str:
+    names = Names(maps=asked.program.maps, kfuncs=asked.program.kfuncs)
+    return disassemble(asked.program.instructions, names)
+
+
+def subjects(seeds: range, sources: tuple[Subject, ...] = ()) -> Iterator[tuple[int, Subject]]:
+    """A program for each seed: written at random, then perhaps changed; or one of `sources`, changed."""
+    for seed in seeds:
+        chance = random.Random(seed)
+        if sources and chance.random() < 0.6:
+            one = chance.choice(sources)
+            yield seed, replace(one, program=replace(one.program, instructions=mutated(one.program.instructions, chance)))
+            continue
+        try:
+            one = subject(program(chance))
+        except InputError:
+            continue
+        if chance.random() < 0.3:
+            one = replace(one, program=replace(one.program, instructions=mutated(one.program.instructions, chance)))
+        yield seed, one
+
+
+def judge(tally: Tally, seed: int, asked: Subject) -> tuple[Answer, Answer] | None:
+    """Both verdicts, counted. None if the program takes too long."""
+    theirs = kernels(asked)
+    if theirs.processed > MOST_PROCESSED:
+        tally.counts["too long"] += 1
+        return None
+    started = time.perf_counter()
+    try:
+        mine = ours(asked)
+    except Exception as error:
+        tally.counts["crashed"] += 1
+        tally.crashed.append((seed, repr(error), str(theirs.refusal), text_of(asked)))
+        return None
+    tally.seconds += time.perf_counter() - started
+    tally.processed += max(mine.processed, 0)
+    row = (seed, str(mine.refusal), str(theirs.refusal), text_of(asked) if mine.refusal != theirs.refusal else "")
+    if mine.is_accepted and theirs.is_accepted:
+        tally.counts["both accept"] += 1
+        tally.counts["same count"] += mine.processed == theirs.processed
+    elif mine.is_accepted:
+        tally.counts["unsound"] += 1
+        tally.unsound.append(row)
+    elif theirs.is_accepted:
+        tally.counts["stricter"] += 1
+        tally.stricter.append(row)
+    elif mine.refusal == theirs.refusal:
+        tally.counts["both refuse, same words"] += 1
+    else:
+        tally.counts["both refuse, other words"] += 1
+        tally.worded.append(row)
+    return mine, theirs
+
+
+def _part(seeds: range, with_sources: bool) -> Tally:
+    tally = Tally()
+    sources = corpus_sources() if with_sources else ()
+    for seed, asked in subjects(seeds, sources):
+        judge(tally, seed, asked)
+    return tally
+
+
+def corpus_sources() -> tuple[Subject, ...]:
+    return ()
+
+
+def hunt(count: int, seed: int, jobs: int, with_sources: bool = True) -> Tally:
+    """`count` programs from `seed` on, in `jobs` processes."""
+    total = Tally()
+    step = max(count // (jobs * 4), 1)
+    parts = [range(at, min(at + step, seed + count)) for at in range(seed, seed + count, step)]
+    if jobs == 1:
+        for part in parts:
+            total.add(_part(part, with_sources))
+        return total
+    with ProcessPoolExecutor(jobs) as pool:
+        for found in pool.map(_part, parts, [with_sources] * len(parts)):
+            total.add(found)
+    return total
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--count", type=int, default=20_000)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--jobs", type=int, default=2)
+    parser.add_argument("--show", type=int, default=3)
+    given = parser.parse_args()
+    started = time.perf_counter()
+    total = hunt(given.count, given.seed, given.jobs)
+    for name in ("crashed", "unsound", "stricter", "worded"):
+        rows = getattr(total, name)
+        seen: Counter[tuple[str, str]] = Counter()
+        for seed, mine, theirs, text in rows:
+            key = (mine if name != "crashed" else mine[:60], theirs)
+            seen[key] += 1
+            if seen[key] == 1 and len(seen) <= given.show:
+                print(f"== {name}, seed {seed}\nours:   {mine}\nkernel: {theirs}\n{text}\n")
+        for (mine, theirs), count in seen.most_common(40):
+            print(f"{name} {count}: {mine!r} / {theirs!r}")
+    print(dict(total.counts))
+    print(f"{total.processed / max(total.seconds, 1e-9):,.0f} instructions/s, {time.perf_counter() - started:.1f} s")
+
+
+if __name__ == "__main__":
+    main()
