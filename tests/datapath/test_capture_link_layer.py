@@ -25,11 +25,9 @@ from routebpf.datapath.link_layer import (
     LINK_NOT_IP,
     LINK_UNKNOWN,
     REASONS,
-    destination_mac,
     network_layer,
 )
 from routebpf.datapath.packet_rows import ROW_BYTES
-from routebpf.runtime.memory import read
 
 needs_wireshark = pytest.mark.skipif(not shutil.which("tshark"), reason="no tshark here")
 
@@ -191,16 +189,6 @@ def test_packets_of_an_unreadable_interface_are_told_apart(tmp_path: Path) -> No
     path.write_bytes(made.section() + b"".join(blocks))
     assert [one.reason for one in _layers(path)] == [LINK_UNKNOWN, LINK_IP]
     assert set(REASONS) == {LINK_NOT_IP, LINK_CUT_SHORT, LINK_UNKNOWN}
-
-
-def test_only_ethernet_has_a_destination(tmp_path: Path) -> None:
-    path = tmp_path / "made.pcap"
-    for number, data, expected in ((1, MACS + _typed(0x0800), MACS[:6]), (1, MACS[:5], None), (101, IPV4, None)):
-        path.write_bytes(pcap([Packet(0, len(data), data)], link=number))
-        with open_capture(path) as capture:
-            (batch,) = capture.batches()
-            address = destination_mac(batch.address)
-            assert (read(address, 6) if address else None) == expected
 
 
 _HOLD_TUN = """

@@ -15,7 +15,6 @@ from routebpf.runtime.checksum import (
     fold,
     fold_sum,
     ipv4_header_checksum,
-    pseudo_header_sum,
     replace16,
     replace32,
     replace_by_difference,
@@ -120,11 +119,3 @@ def test_a_changed_word_is_mended_as_by_summing_anew(data: bytes, new: int) -> N
             replace_by_difference(end, sum_subtract(word, old))
         MEMORY.write(0, word.to_bytes(size, "little"))
         assert int.from_bytes(MEMORY.read(len(data), 2), "little") % 0xFFFF == checksum(AT, len(data)) % 0xFFFF
-
-
-@pytest.mark.parametrize(("size", "protocol", "length"), [(8, 17, 0x1234), (32, 58, 0x12345), (32, 6, 40)])
-def test_a_pseudo_header_is_summed_with_length_and_protocol(size: int, protocol: int, length: int) -> None:
-    addresses = bytes(range(1, size + 1))
-    MEMORY.write(0, addresses)
-    expected = rfc1071(addresses + struct.pack(">II", length, protocol))
-    assert fold(pseudo_header_sum(AT, size, length, protocol)) == stored(expected)

@@ -82,14 +82,6 @@ def network_layer(row: int) -> int:
 
 
 @native
-def destination_mac(row: int) -> int:
-    """The address of an Ethernet frame's destination, which tells unicast from multicast; 0 where there is none."""
-    if load16(row + ROW_LINK) == LINKTYPE_ETHERNET and load32(row + ROW_SIZE) >= 6:
-        return load64(row + ROW_ADDRESS)
-    return 0
-
-
-@native
 def _behind_ethertype(data: int, size: int, at: int) -> int:
     """The layer behind an ethertype at offset `at`, and behind VLAN tags if it is that of a tag."""
     end = at + 2

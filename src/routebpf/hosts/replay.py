@@ -7,7 +7,7 @@ import time as clock
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -62,7 +62,6 @@ class Replay:
     columns: np.ndarray[Any, Any] | None = None
     packet_frames: list[list[Frame]] | None = None
     damage: InputError | None = None
-    _kept: list[Bytes] = field(default_factory=list)
 
     @property
     def packets(self) -> int:
@@ -76,11 +75,6 @@ class Replay:
     def verdicts(self) -> dict[str, int]:
         """Packets by verdict, all five."""
         totals = self.route_counts[:, :, 0].sum(axis=0)
-        return {name: int(totals[number]) for number, name in enumerate(VERDICT_NAMES)}
-
-    @property
-    def verdict_bytes(self) -> dict[str, int]:
-        totals = self.route_counts[:, :, 1].sum(axis=0)
         return {name: int(totals[number]) for number, name in enumerate(VERDICT_NAMES)}
 
     @property
@@ -275,8 +269,8 @@ class _Run:
                 sizes[name] = sum(size for _, size in counts)
         return Replay(
             routes=self.host.numbered_routes(),
-            route_counts=sum(worker.route_counts().astype(np.int64) for worker in self.workers),  # type: ignore[arg-type]
-            reason_counts=sum(worker.reason_counts().astype(np.int64) for worker in self.workers),  # type: ignore[arg-type]
+            route_counts=np.add.reduce([worker.route_counts() for worker in self.workers]).astype(np.int64),
+            reason_counts=np.add.reduce([worker.reason_counts() for worker in self.workers]).astype(np.int64),
             frames=frames,
             frame_bytes=sizes,
             columns=np.concatenate(self._columns) if self._columns else None,

@@ -122,12 +122,3 @@ def replace_by_difference(field: int, difference: int) -> int:
     """Mend the checksum at `field` by the sum of what came minus what went. kernel: csum_replace_by_diff(). 0."""
     store16(field, fold(sum_add(difference, ~load16(field))))
     return 0
-
-
-@native
-def pseudo_header_sum(addresses: int, addresses_size: int, length: int, protocol: int) -> int:
-    """The sum of a pseudo header: source and destination (8 or 32 bytes of the IP header), the length of the transport
-    header and payload, the protocol. RFC 793, RFC 8200 8.1; kernel: csum_tcpudp_nofold(), csum_ipv6_magic()."""
-    big_endian = (length & 0xFF) << 8 | (length >> 8 & 0xFF)
-    total = sum_of(addresses, addresses_size, big_endian + ((length >> 16 & 0xFF) << 8 | (length >> 24 & 0xFF)))
-    return sum_add(total, (protocol & 0xFF) << 8)
