@@ -2,28 +2,60 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from command_line import COMMAND, DROP_SMTP, MAIL, ROOT, routebpf
 
+AUTHORS = ["run", "exec", "disasm", "spec", "bench"]
 COMMANDS = re.findall(r"^  (\w+)  ", routebpf("--help").stdout.partition("Commands:")[2], re.MULTILINE)
 
 
+# In the order in which their examples work, one after the other.
+OPERATORS = ["attach", "list", "show", "map", "detach", "doctor"]
+NAMESPACE = """
+ip link add veth0 type veth peer name veth1
+ip link set veth0 up
+ip link set veth1 up
+ip route add 192.168.253.0/24 dev veth0
+"""
+
+
 def test_all_commands_are_listed() -> None:
-    assert COMMANDS == ["run", "exec", "disasm", "spec", "bench"]
+    assert set(COMMANDS) == {*AUTHORS, *OPERATORS}
 
 
-@pytest.mark.parametrize("command", COMMANDS)
-def test_help_has_an_example_that_works(command: str) -> None:
+def example_of(command: str) -> list[str]:
+    """The arguments of the example in a command's help."""
     text = routebpf(command, "--help").stdout
     example = re.search(r"Examples?: (routebpf .*)\Z", re.sub(r"\s+", " ", text).strip())
     assert example
-    _, name, *arguments = example[1].split()
-    assert name == command
+    _, *arguments = example[1].split()
+    assert arguments[0] == command
+    return arguments
+
+
+@pytest.mark.kernel
+def test_the_examples_of_operators_work_one_after_the_other(tmp_path: Path) -> None:
+    lines = [f"{COMMAND} {' '.join(example_of(command))}" for command in OPERATORS]
+    script = "set -e\n" + NAMESPACE + "\n".join(f"echo '== {line}'\n{line}" for line in lines)
+    environment = {**os.environ, "ROUTEBPF_RUN": str(tmp_path)}
+    done = subprocess.run(
+        ["unshare", "--net", "sh", "-c", script], cwd=ROOT, env=environment, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    shown = [part.strip().splitlines() for part in done.stdout.split("== ")[1:]]
+    assert [len(part) > 1 for part in shown] == [True] * len(OPERATORS), done.stdout
+
+
+@pytest.mark.parametrize("command", AUTHORS)
+def test_help_has_an_example_that_works(command: str) -> None:
+    name, *arguments = example_of(command)
     if command == "bench":
         assert arguments[0] == "--packets"
         arguments[1:] = ["1000", "--rounds", "1"]

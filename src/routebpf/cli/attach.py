@@ -34,7 +34,7 @@ _WORDS = {
 }
 
 
-@click.command(epilog="Example: routebpf attach examples/drop_smtp.bpf.c 192.168.253.0/24")
+@click.command(epilog="Example: routebpf attach examples/account.bpf.c 192.168.253.0/24")
 @click.argument("prog", callback=parse_program)
 @click.argument("prefixes", metavar="[PREFIX]...", nargs=-1)
 @from_option

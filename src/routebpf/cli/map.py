@@ -24,7 +24,7 @@ _program_option = click.option(
 _RECORDS = frozenset({4, 27})  # PERF_EVENT_ARRAY, RINGBUF: records that come, not entries that stay
 
 
-@click.group(epilog="Example: routebpf map dump packets")
+@click.group(epilog="Example: routebpf map dump traffic_by_destination")
 def command() -> None:
     """Read and change maps of attached programs. MAP is a map's name, the path of a pin, or id:N."""
 
