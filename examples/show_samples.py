@@ -1,6 +1,6 @@
 """Plays a capture through account.bpf.c and shows the packets that it sampled: each a record of its ring buffer.
 
-    python3 examples/show_samples.py captures/web.pcap
+python3 examples/show_samples.py captures/web.pcap
 """
 
 from __future__ import annotations

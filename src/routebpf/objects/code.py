@@ -196,4 +196,7 @@ def _no_program(code: Mapping[int, CodeSection], program_type: str | None) -> st
         return f"{there}: programs of type LWT_SEG6LOCAL belong to an SRv6 End.BPF action and do not run on a route"
     if program_type:
         return f"no program of type {program_type}; {there}"
-    return f"no section is named lwt_in, lwt_out or lwt_xmit; {there}: say which program type is meant (--type, program_type)"
+    return (
+        f"no section is named lwt_in, lwt_out or lwt_xmit; {there}: say which program type is meant"
+        " (--type, program_type)"
+    )
