@@ -10,6 +10,7 @@ from __future__ import annotations
 from routebpf.datapath.fib_lookup import hop_of, route_of
 from routebpf.datapath.fib_records import (
     HOP_FLAGS,
+    HOP_IFINDEX,
     HOP_IN,
     HOP_LOCAL,
     HOP_MTU,
@@ -20,7 +21,7 @@ from routebpf.datapath.fib_records import (
     RTN_MULTICAST,
 )
 from routebpf.datapath.ip_header import has_good_checksum, priority_of_tos
-from routebpf.datapath.ip_output import DSCP_MASK, XMIT_RECURSION_LIMIT, dst_output, set_hop
+from routebpf.datapath.ip_output import DSCP_MASK, dst_output, set_hop
 from routebpf.datapath.ip_send import new_packet
 from routebpf.datapath.lwt import lwt_run
 from routebpf.datapath.run_records import RUN_INGRESS, RUN_MARK, RUN_ROUTE, RUN_SKB
@@ -37,7 +38,7 @@ from routebpf.datapath.verdicts import (
     TTL_EXCEEDED,
 )
 from routebpf.runtime.cpu import CPU_DEPTH, CPU_IS_REROUTED
-from routebpf.runtime.device import DEVICE_HARD_HEADER_LEN, DEVICE_TYPE, device_of
+from routebpf.runtime.device import DEVICE_HARD_HEADER_LEN, DEVICE_TYPE, XMIT_RECURSION_LIMIT, device_of
 from routebpf.runtime.memory import (
     bswap16,
     bswap32,
@@ -104,11 +105,14 @@ def ip_receive(cpu: int, run: int, family: int, data: int, have: int, length: in
 
 @native
 def _input(cpu: int, run: int, skb: int, ifindex: int) -> int:
-    """Route the packet and run the program on its input, again if that reroutes; then deliver or forward it."""
+    """Route the packet and run the program on its input, again if that reroutes; then deliver or forward it. All that
+    follows a program on input is one deeper. A rerouted IPv4 packet comes in by the device of the route that it had.
+
+    kernel: lwtunnel_input(), bpf_lwt_input_reroute().
+    """
+    where = ifindex
     while True:
-        hop = (
-            _input_hop4(cpu, skb, ifindex) if load32(skb + SKB_PROTOCOL) == ETH_P_IP else _input_hop6(cpu, skb, ifindex)
-        )
+        hop = _input_hop4(cpu, skb, where) if load32(skb + SKB_PROTOCOL) == ETH_P_IP else _input_hop6(cpu, skb, ifindex)
         if hop < 0:
             return -hop
         if load64(run + RUN_ROUTE) == 0:
@@ -126,8 +130,8 @@ def _input(cpu: int, run: int, skb: int, ifindex: int) -> int:
                 return reason
         if reason != REROUTED:
             break
+        where = load32(hop + HOP_IFINDEX)
         store64(cpu + CPU_IS_REROUTED, 1)
-    store32(cpu + CPU_DEPTH, 0)
     if load32(hop + HOP_FLAGS) & HOP_LOCAL:
         return LOCAL
     if _is_of_many(skb, hop):

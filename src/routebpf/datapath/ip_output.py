@@ -38,7 +38,7 @@ from routebpf.datapath.verdicts import (
     SOURCE_INVALID,
 )
 from routebpf.runtime.cpu import CPU_DEPTH, CPU_FRAGMENTS, CPU_HOST, CPU_IS_REROUTED, CPU_LEVEL
-from routebpf.runtime.device import DEVICE_FLAGS, DEVICE_LOOPBACK, device_of
+from routebpf.runtime.device import DEVICE_FLAGS, DEVICE_LOOPBACK, XMIT_RECURSION_LIMIT, device_of
 from routebpf.runtime.memory import bswap16, bswap32, bswap64, load8, load16, load32, load64, store32, store64
 from routebpf.runtime.native import native
 from routebpf.runtime.skb import (
@@ -57,7 +57,6 @@ from routebpf.runtime.skb import (
     SKB_ROUTE,
 )
 
-XMIT_RECURSION_LIMIT = 8  # kernel: include/linux/netdevice.h
 DSCP_MASK = 0xFC
 REROUTE_FAILED = 2  # in CPU_IS_REROUTED
 _DF = 0x4000
@@ -131,12 +130,24 @@ def set_hop(skb: int, hop: int) -> int:
 
 @native
 def dst_output(cpu: int, skb: int, hop: int) -> int:
-    """The packet goes out by its route."""
+    """The packet goes out by its route, one deeper if that has a program on output. kernel: lwtunnel_output()."""
     program = load64(hop + HOP_OUT)
-    if program:
-        reason = lwt_run(cpu, skb, program)
-        if reason >= FIRST_FAILURE:
-            return reason
+    if program == 0:
+        return _output(cpu, skb, hop)
+    depth = load32(cpu + CPU_DEPTH)
+    if depth > XMIT_RECURSION_LIMIT:
+        return RECURSION
+    store32(cpu + CPU_DEPTH, depth + 1)
+    reason = lwt_run(cpu, skb, program)
+    if reason < FIRST_FAILURE:
+        reason = _output(cpu, skb, hop)
+    store32(cpu + CPU_DEPTH, depth)
+    return reason
+
+
+@native
+def _output(cpu: int, skb: int, hop: int) -> int:
+    """kernel: ip_output(), ip6_output()."""
     store32(skb + SKB_IFINDEX, load32(hop + HOP_IFINDEX))
     if load32(skb + SKB_LEN) > load32(hop + HOP_MTU):
         return _fragment(cpu, skb, hop)

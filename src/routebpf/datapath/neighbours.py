@@ -23,8 +23,8 @@ from routebpf.datapath.fib_records import (
     ROUTE_TYPE,
     RTN_BROADCAST,
 )
-from routebpf.datapath.verdicts import DEVICE_MTU, LOCAL, NEIGHBOUR_UNRESOLVED
-from routebpf.runtime.cpu import CPU_HOST, CPU_SINK
+from routebpf.datapath.verdicts import DEVICE_MTU, LOCAL, NEIGHBOUR_UNRESOLVED, RECURSION
+from routebpf.runtime.cpu import CPU_DEPTH, CPU_HOST, CPU_SINK
 from routebpf.runtime.device import (
     DEVICE_ETHERNET,
     DEVICE_FLAGS,
@@ -34,6 +34,7 @@ from routebpf.runtime.device import (
     DEVICE_TX_DROPPED,
     SINK_BASE,
     device_of,
+    is_too_deep,
     transmit,
 )
 from routebpf.runtime.device import (
@@ -171,6 +172,8 @@ def neighbour_output(cpu: int, skb: int, hop: int) -> int:
     kernel: ip_finish_output2() from the neighbour on, ip6_finish_output2(), neigh_output(), neigh_resolve_output().
     """
     device = device_of(cpu, load32(hop + HOP_IFINDEX))
+    if is_too_deep(device, load32(cpu + CPU_DEPTH)):
+        return RECURSION
     sent = 0
     if load32(hop + HOP_FLAGS) & HOP_LOCAL:
         sent = LOCAL

@@ -26,6 +26,10 @@ DEVICE_TX_DROPPED = 40  # 64 bits
 DEVICE_BYTES = 64
 
 DEVICE_PRESENT, DEVICE_UP, DEVICE_ETHERNET, DEVICE_NOARP, DEVICE_LOOPBACK = (1 << bit for bit in range(5))
+DEVICE_QUEUED = 1 << 5  # it has a queue, and takes frames from however deep
+
+# kernel: include/linux/netdevice.h. A device takes a frame from no deeper than that, unless it has a queue.
+XMIT_RECURSION_LIMIT = 8
 
 # The sink of frames, one a CPU. 64 bits each.
 SINK_BASE = 0  # the address of the memory that takes records, 0: they are counted only
@@ -55,6 +59,12 @@ def device_of(cpu: int, ifindex: int) -> int:
     if load32(device + DEVICE_FLAGS) & DEVICE_PRESENT:
         return device
     return 0
+
+
+@native
+def is_too_deep(device: int, depth: int) -> int:
+    """Whether a device takes no frame from so deep. kernel: __dev_queue_xmit()."""
+    return depth > XMIT_RECURSION_LIMIT and load32(device + DEVICE_FLAGS) & DEVICE_QUEUED == 0
 
 
 @native

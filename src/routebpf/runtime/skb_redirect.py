@@ -10,7 +10,7 @@ header on. With BPF_F_INGRESS the packet is the device's to receive: nothing lea
 
 from __future__ import annotations
 
-from routebpf.runtime.cpu import CPU_REDIRECT_FLAGS, CPU_REDIRECT_IFINDEX
+from routebpf.runtime.cpu import CPU_DEPTH, CPU_REDIRECT_FLAGS, CPU_REDIRECT_IFINDEX
 from routebpf.runtime.device import (
     DEVICE_ETHERNET,
     DEVICE_FLAGS,
@@ -19,7 +19,9 @@ from routebpf.runtime.device import (
     DEVICE_TX_DROPPED,
     DEVICE_TYPE,
     DEVICE_UP,
+    XMIT_RECURSION_LIMIT,
     device_of,
+    is_too_deep,
     transmit,
 )
 from routebpf.runtime.errno_values import EBADMSG, EINVAL, EMSGSIZE, ENETDOWN, ERANGE
@@ -42,6 +44,7 @@ BPF_F_INGRESS = 1
 TC_ACT_SHOT, TC_ACT_REDIRECT = 2, 7
 NET_RX_DROP, NET_XMIT_DROP, NET_XMIT_CN = 1, 1, 2
 RECEIVED = 1
+TOO_DEEP = 2  # in programs that reroute: __bpf_tx_skb() and __dev_queue_xmit() count how deep they are
 
 _ARPHRD_PPP, _ARPHRD_RAWIP, _ARPHRD_TUNNEL, _ARPHRD_TUNNEL6, _ARPHRD_SIT = 512, 519, 768, 769, 776
 _ARPHRD_IPGRE, _ARPHRD_IP6GRE, _ARPHRD_NONE, _ARPHRD_VOID = 778, 823, 0xFFFE, 0xFFFF
@@ -63,9 +66,9 @@ def bpf_redirect(cpu: int, ifindex: int, flags: int) -> int:
 def bpf_clone_redirect(cpu: int, skb: int, ifindex: int, flags: int) -> int:
     """A copy of the packet leaves at once.
 
-    0; -EINVAL: unknown flags, no such device; -EBADMSG: GSO of no type; -ERANGE: no link header; or what the device
-    says: NET_XMIT_CN where it is down, NET_XMIT_DROP where the frame is too long, NET_RX_DROP where one is down that
-    should receive.
+    0; -EINVAL: unknown flags, no such device; -EBADMSG: GSO of no type; -ERANGE: no link header; -ENETDOWN: the packet
+    was rerouted too often; or what the device says: NET_XMIT_CN where it is down, NET_XMIT_DROP where the frame is too
+    long, NET_RX_DROP where one is down that should receive.
     """
     if flags & ~BPF_F_INGRESS:
         return -EINVAL
@@ -74,6 +77,8 @@ def bpf_clone_redirect(cpu: int, skb: int, ifindex: int, flags: int) -> int:
     result = _redirect(cpu, skb, low32(ifindex), flags)
     if result == RECEIVED:
         return 0
+    if result == TOO_DEEP:
+        return -ENETDOWN
     if result == -EMSGSIZE:
         return NET_XMIT_DROP
     if result == -ENETDOWN:
@@ -87,14 +92,15 @@ def skb_do_redirect(cpu: int, skb: int) -> int:
 
     0: it left. RECEIVED: a device has received it, nothing leaves. Negative, and it is dropped, though the kernel tells
     no sender: -EINVAL: no such device, or bpf_redirect was not called; -ERANGE: no link header; -ENETDOWN: the device
-    is down; -EMSGSIZE: the frame is too long for it.
+    is down, or the packet was rerouted too often; -EMSGSIZE: the frame is too long for it.
     """
     ifindex = load32(cpu + CPU_REDIRECT_IFINDEX)
     flags = load32(cpu + CPU_REDIRECT_FLAGS)
     store32(cpu + CPU_REDIRECT_IFINDEX, 0)
     store32(cpu + CPU_REDIRECT_FLAGS, 0)
     skb_reset_mac_header(skb)
-    return _redirect(cpu, skb, ifindex, flags)
+    result = _redirect(cpu, skb, ifindex, flags)
+    return -ENETDOWN if result == TOO_DEEP else result
 
 
 @native
@@ -117,6 +123,9 @@ def _redirect(cpu: int, skb: int, ifindex: int, flags: int) -> int:
         return -ENETDOWN
     if flags & BPF_F_INGRESS:
         return RECEIVED
+    depth = load32(cpu + CPU_DEPTH)
+    if depth > XMIT_RECURSION_LIMIT or is_too_deep(device, depth + 1):
+        return TOO_DEEP
     return dev_queue_xmit(cpu, skb, ifindex, offset)
 
 
