@@ -24,7 +24,7 @@ from routebpf.verifier.register import (
 )
 from routebpf.verifier.run import Run, Step, unset
 from routebpf.verifier.scalar import UNKNOWN, extend_sign, extend_sign32, low32
-from routebpf.verifier.scalar_alu import OPERATIONS, negate
+from routebpf.verifier.scalar_alu import OPERATIONS, in_byte_order, negate
 
 _SHIFTS = ("<<=", ">>=", "s>>=")
 _DIVISIONS = ("/=", "%=")
@@ -181,15 +181,20 @@ def neg_step(run: Run, at: int, one: Instruction, form: Form) -> Step:
     return step
 
 
-def end_step(run: Run, at: int, one: Instruction, _form: Form) -> Step:
-    """Change of byte order: nothing is known of what it gives."""
+def end_step(run: Run, at: int, one: Instruction, form: Form) -> Step:
+    """Change of byte order."""
     if one.src or one.offset or one.imm not in (16, 32, 64):
         return fails(Rule.STRUCTURE, "BPF_END uses reserved fields")
-    dst = one.dst
+    dst, bits = one.dst, one.imm
+    is_swap = form.operator != "le"
 
     def step() -> int:
-        _operand_of_unary(run, dst)
-        run.regs[dst] = UNKNOWN_SCALAR
+        a = _operand_of_unary(run, dst)
+        if a.type != SCALAR_VALUE:
+            run.regs[dst] = UNKNOWN_SCALAR
+            run.depends[dst] = 0
+        elif is_swap or bits != 64:
+            run.regs[dst] = Register(SCALAR_VALUE, in_byte_order(a.range, bits, is_swap=is_swap))
         return at + 1
 
     return step

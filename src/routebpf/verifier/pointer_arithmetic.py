@@ -78,7 +78,9 @@ def move(
     elif operator in _BITWISE:
         raise Fault(Rule.ARITHMETIC, f"R{dst} bitwise operator {operator} on pointer prohibited", dst)
     else:
-        raise Fault(Rule.ARITHMETIC, f"R{dst} pointer arithmetic with {operator} operator prohibited", dst)
+        # The kernel's words leave out that a division is signed.
+        named = operator if operator == "s>>=" else operator.removeprefix("s")
+        raise Fault(Rule.ARITHMETIC, f"R{dst} pointer arithmetic with {named} operator prohibited", dst)
     check_sane_offset(moved, kind, dst)
     if not run.privileged:
         _check_unprivileged(moved, dst)

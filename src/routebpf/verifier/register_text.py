@@ -111,7 +111,7 @@ def _of_pointer(register: Register, base: int) -> str:
     if base not in (SCALAR_VALUE, PTR_TO_STACK) and register.off:
         parts += f",off={register.off}"
     if base == PTR_TO_PACKET:
-        parts += f",r={register.extra}"
+        parts += f",r={_unsigned(register.extra & M64)}"
     elif base == PTR_TO_MEM:
         parts += f",sz={register.extra.size}"
     elif base == PTR_TO_FUNC:

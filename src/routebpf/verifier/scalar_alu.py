@@ -10,7 +10,7 @@ from collections.abc import Callable
 from routebpf.isa.semantics import ARITHMETIC32, ARITHMETIC64
 from routebpf.verifier import tnum
 from routebpf.verifier.bounds import S32_MAX, S32_MIN, S64_MAX, S64_MIN, Bounds, s32
-from routebpf.verifier.scalar import UNKNOWN, Range, constant, sane_range_of
+from routebpf.verifier.scalar import UNKNOWN, Range, constant, sane_range_of, truncate, unbounded
 from routebpf.verifier.tnum import M32, M64
 
 Operation = Callable[[Range, Range], Range]
@@ -259,3 +259,13 @@ def negate(a: Range, wide: bool) -> Range:
         d.extend32()
     d.sync()
     return sane_range_of(d)
+
+
+def in_byte_order(a: Range, bits: int, *, is_swap: bool) -> Range:
+    """The low `bits` of `a` (16, 32 or 64), their bytes swapped if so asked (kernel: scalar_byte_swap())."""
+    if is_swap:
+        d = unbounded()
+        d.bits = tnum.swap(a.bits, bits // 8)
+        d.sync()
+        a = sane_range_of(d)
+    return a if bits == 64 else truncate(a, bits // 8)

@@ -108,6 +108,13 @@ def is_aligned(a: Tnum, size: int) -> bool:
     return not (a[0] | a[1]) & (size - 1)
 
 
+def swap(a: Tnum, size: int) -> Tnum:
+    """The low `size` bytes in the opposite order."""
+    mask = (1 << 8 * size) - 1
+    value, unknown = ((part & mask).to_bytes(size, "little") for part in a)
+    return int.from_bytes(value, "big"), int.from_bytes(unknown, "big")
+
+
 def subreg(a: Tnum) -> Tnum:
     return a[0] & M32, a[1] & M32
 
