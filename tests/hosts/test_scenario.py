@@ -124,9 +124,6 @@ SENT = PacketOutcome("sent", "sent", 0, {"va": (FRAME,)})
 OUTCOME = Outcome((SENT,), {"x.c:counts": {"00": "01"}})
 DIFFERENT = {
     "errno 0 (sent), 1 (sent)": replace(OUTCOME, packets=(replace(SENT, errno=1),)),
-    "sent (sent), dropped (program-drop)": replace(
-        OUTCOME, packets=(replace(SENT, verdict="dropped", reason="program-drop"),)
-    ),
     "1 frames, 0 frames by va": replace(OUTCOME, packets=(replace(SENT, frames={}),)),
     "0 frames, 1 frames by vb": replace(OUTCOME, packets=(replace(SENT, frames={"va": (FRAME,), "vb": (FRAME,)}),)),
     "frame 0 by va": replace(OUTCOME, packets=(replace(SENT, frames={"va": (FRAME[:-1] + b"x",)}),)),
@@ -141,6 +138,17 @@ def test_a_difference_is_seen(said: str) -> None:
     assert differences(OUTCOME, OUTCOME) == []
     (found,) = differences(OUTCOME, DIFFERENT[said])
     assert said in found
+
+
+def test_a_verdict_counts_where_no_frame_shows_what_became_of_a_packet() -> None:
+    sent = replace(SENT, frames={})
+    dropped = replace(sent, verdict="dropped", reason="program-drop")
+    assert differences(Outcome((sent,)), Outcome((dropped,))) == ["packet 0: sent (sent), dropped (program-drop)"]
+
+
+def test_what_became_of_the_rest_of_a_packet_of_which_a_fragment_left_cannot_be_seen() -> None:
+    in_part = replace(SENT, verdict="dropped", reason="redirect-failed")
+    assert differences(OUTCOME, replace(OUTCOME, packets=(in_part,))) == []
 
 
 @pytest.mark.parametrize(
