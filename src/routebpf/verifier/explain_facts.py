@@ -1,0 +1,87 @@
+"""What the texts of a class may name in braces."""
+
+from __future__ import annotations
+
+from routebpf.isa.opcodes import PSEUDO_CALL
+from routebpf.verifier.explain_case import Case
+from routebpf.verifier.explain_origin import called_name
+from routebpf.verifier.register import BASE, PTR_TO_PACKET
+
+# How what a call gave is released, where the names of the calls do not tell.
+_RELEASES = {
+    "bpf_ringbuf_reserve": "bpf_ringbuf_submit() or bpf_ringbuf_discard()",
+    "bpf_ringbuf_reserve_dynptr": "bpf_ringbuf_submit_dynptr() or bpf_ringbuf_discard_dynptr(), even if it failed",
+    "bpf_kptr_xchg": "the release of its type, or bpf_kptr_xchg() into a map",
+    "bpf_obj_new_impl": "bpf_obj_drop()",
+    "bpf_task_from_pid": "bpf_task_release()",
+    "bpf_task_from_vpid": "bpf_task_release()",
+    "bpf_cgroup_from_id": "bpf_cgroup_release()",
+    "bpf_cgroup_ancestor": "bpf_cgroup_release()",
+    "bpf_task_get_cgroup1": "bpf_cgroup_release()",
+}
+_PAIRS = (("_new", "_destroy"), ("_acquire", "_release"), ("_create", "_release"), ("_save", "_restore"))
+
+
+class Facts(dict[str, str]):
+    """Facts by name; what is not known is "it"."""
+
+    def __missing__(self, name: str) -> str:
+        return "it"
+
+
+def facts_of(case: Case) -> Facts:
+    """All that is known."""
+    number = case.finding.register
+    facts = Facts(case.groups)
+    facts["type"] = case.program.program_type
+    facts["license"] = case.license or "none"
+    facts["do"] = "write" if case.is_write else "read"
+    if number is not None:
+        facts["reg"] = f"r{number}"
+    _add_call(case, facts)
+    _add_packet(case, facts)
+    if "acquired" in facts:
+        facts["release"] = _release(called_name(case.program, int(facts["acquired"])))
+    return facts
+
+
+def _add_call(case: Case, facts: Facts) -> None:
+    if not case.is_call or case.instruction is None:
+        facts.setdefault("callee", "the program")
+        facts.setdefault("name", case.program.name)
+        return
+    name = called_name(case.program, case.at)
+    facts["name"] = name
+    facts["callee"] = f"{name}()"
+    callee, number = case.callee, case.finding.register
+    if "position" in facts and number is None:
+        number = int(facts["position"]) + 1
+    facts["argument"] = f"argument {number}" if number else "an argument"
+    row = None if callee is None or case.instruction.src == PSEUDO_CALL else callee.helper or callee.kfunc
+    if row is not None and number and number <= len(row.arguments) and row.arguments[number - 1].name:
+        facts["argument"] = row.arguments[number - 1].name
+
+
+def _add_packet(case: Case, facts: Facts) -> None:
+    register = case.register
+    if register is None or register.type & BASE != PTR_TO_PACKET:
+        return
+    is_fixed = register.range.is_const
+    facts["pointer"] = "data" if is_fixed else "pointer"
+    if "off" in facts and "size" in facts:
+        # What the kernel counts from is the pointer before a fixed offset was added to it.
+        own = 0 if is_fixed else register.off
+        facts["end"] = str(int(facts["off"]) + int(facts["size"]) - own)
+    elif case.instruction is not None and case.form is not None:
+        own = register.off if is_fixed else 0
+        facts["end"] = str(own + case.instruction.offset + case.form.size)
+
+
+def _release(acquired_by: str) -> str:
+    """How to release what a call gave."""
+    if acquired_by in _RELEASES:
+        return _RELEASES[acquired_by]
+    for end, instead in _PAIRS:
+        if acquired_by.endswith(end):
+            return f"{acquired_by.removesuffix(end)}{instead}()"
+    return "the call that releases it"
