@@ -202,6 +202,9 @@ def test_a_rejected_program_exits_with_1_and_the_place_in_its_source(here, tmp_p
     )
     said = complaint("attach", bad, PREFIX, *here, code=1)
     assert "bad.bpf.c:4" in said
+    whole = routebpf("attach", bad, PREFIX, "-v", *here, code=1).stderr
+    assert "processed " in whole  # the last line of the kernel's own log
+    assert "processed " not in said
 
 
 def test_no_such_namespace(passing):
@@ -282,6 +285,12 @@ def watched(ground: OperatorGround, words: list[str], here: tuple[str, str], act
 
 
 # The machine
+
+
+def test_bench_measures_attach_beside_ip():
+    figures = report("bench", "--routes", 300, "--rounds", 1)
+    assert [one["name"] for one in figures] == ["attach, the call", "attach, the command", "ip -batch"]
+    assert all(one["seconds"] > 0 and one["routes"] == 300 for one in figures)
 
 
 def test_doctor_finds_this_machine_fit():

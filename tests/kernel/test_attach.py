@@ -8,6 +8,7 @@ import select
 import socket
 import subprocess
 import threading
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -351,6 +352,18 @@ def test_a_device_that_vanishes_meanwhile_takes_nothing_else_with_it(ground, rea
     with pytest.raises(Error, match=r"attach to 192\.168\.10\.0/24: .*nothing is changed"):
         ground.attach(read(PASS), PREFIX, "192.168.10.0/24", on_step=vanish)
     assert ground.routes() == before
+    assert (state(ground), ground.pinned()) == ([], [])
+
+
+def test_a_route_that_changes_while_the_program_is_loaded_keeps_the_change(ground, read):
+    def change(step: str) -> None:
+        if step == "loaded":
+            ground.ip("route replace", PREFIX, "via 10.0.1.2")
+            time.sleep(0.1)
+
+    with pytest.raises(Error, match="somebody else changed the route while the program was loaded"):
+        ground.attach(read(PASS), PREFIX, on_step=change)
+    assert "via 10.0.1.2" in ground.encap(PREFIX)
     assert (state(ground), ground.pinned()) == ([], [])
 
 

@@ -15,6 +15,7 @@ from routebpf.errors import InputError
 from routebpf.kernel import ledger as ledger_module
 from routebpf.kernel.attached_routes import list_attached
 from routebpf.kernel.ledger import identify, locked_ledger, read_ledger
+from routebpf.kernel.namespaces import remove_namespace
 
 pytestmark = pytest.mark.kernel
 
@@ -181,6 +182,19 @@ def test_killed_while_the_ledger_is_written_the_old_one_is_there(ground, read, m
     os.environ["ROUTEBPF_RUN"] = str(ground.run)
     assert states(ground) == {"attached"}
     assert program_on(ground, PREFIX) == old.program
+
+
+def test_what_a_namespace_left_goes_when_something_is_attached_elsewhere(ground, read, tmp_path):
+    source = read(OLD_PROGRAM)
+    ground.attach(source, PREFIX)
+    with operator_ground(ground.run) as other:
+        other.attach(source, "10.0.0.0/24")
+        assert ground.pinned()
+        remove_namespace(ground.namespace)
+        other.attach(source, "10.0.1.0/24")
+        assert not ground.pins.exists()
+        assert not (ground.run / ground.pins.name).exists()
+        assert other.pinned()
 
 
 # On disk

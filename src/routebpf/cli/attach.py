@@ -20,6 +20,7 @@ from routebpf.cli.route_options import (
     selection,
     selection_options,
 )
+from routebpf.errors import RejectedError
 
 if TYPE_CHECKING:
     from routebpf.kernel.attach import Attached
@@ -45,6 +46,7 @@ _WORDS = {
 @click.option("--reset-maps", is_flag=True, help="Start with new maps, where the program before had the same ones.")
 @click.option("--force", is_flag=True, help="Replace also what others attached.")
 @type_option
+@click.option("-v", "--verbose", is_flag=True, help="Of a program that the kernel rejects, show all that it says.")
 @namespace_option
 @dry_run_option
 @json_option
@@ -62,6 +64,7 @@ def command(
     reset_maps: bool,
     force: bool,
     program_type: str | None,
+    verbose: bool,
     namespace: str | None,
     dry_run: bool,
     as_json: bool,
@@ -89,7 +92,12 @@ def command(
         force=force,
         dry_run=dry_run,
     )
-    done = attach(source, source.program(prog.selector), wanted, options, namespace=namespace_named(namespace))
+    try:
+        done = attach(source, source.program(prog.selector), wanted, options, namespace=namespace_named(namespace))
+    except RejectedError as error:
+        if verbose:
+            click.echo(error.log, err=True)
+        raise
     if as_json:
         print_json({"dry_run": dry_run, "routes": [_as_json(one) for one in done]})
     else:

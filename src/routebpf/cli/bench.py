@@ -10,12 +10,19 @@ from routebpf.cli.output import print_json, print_table
 @click.command(epilog="Example: routebpf bench --packets 10000000")
 @click.option("--packets", type=click.IntRange(1), default=3_000_000, show_default=True, help="Packets of each round.")
 @click.option("--rounds", type=click.IntRange(1), default=5, show_default=True, help="The best of so many counts.")
+@click.option(
+    "--routes", type=click.IntRange(1, 1 << 16), help="Measure attaching to so many routes instead; needs root."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def command(packets: int, rounds: int, as_json: bool) -> None:
+def command(packets: int, rounds: int, routes: int | None, as_json: bool) -> None:
     """Measure what a packet costs on the embedded host, on one CPU.
 
     First 64-byte packets in memory, by program; then a capture of as many packets, beside tcpdump with the same filter.
+    With --routes, what attaching a program to many routes costs, beside ip -batch with a pinned program.
     """
+    if routes is not None:
+        _measure_attach(routes, rounds, as_json=as_json)
+        return
     import tempfile
     from pathlib import Path
 
@@ -31,3 +38,14 @@ def command(packets: int, rounds: int, as_json: bool) -> None:
         return
     rows = [(one.name, f"{one.nanoseconds:.1f}", f"{1e3 / one.nanoseconds:.1f}") for one in figures]
     print_table(["what", "ns a packet", "million packets/s"], rows)
+
+
+def _measure_attach(routes: int, rounds: int, *, as_json: bool) -> None:
+    from routebpf.hosts.attach_benchmark import attach_rates
+
+    figures = list(attach_rates(routes, rounds))
+    if as_json:
+        print_json([{"name": one.name, "seconds": round(one.seconds, 4), "routes": one.routes} for one in figures])
+        return
+    rows = [(one.name, f"{one.seconds * 1e3:.0f}", f"{one.seconds / one.routes * 1e6:.1f}") for one in figures]
+    print_table([f"{routes:,} routes", "ms", "µs a route"], rows)

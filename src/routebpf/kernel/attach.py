@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
 from routebpf.errors import Error, InputError
@@ -37,13 +37,13 @@ from routebpf.objects.model import Object, Program
 
 What = Literal["attach", "replace", "create", "unchanged"]
 MAX_HEADROOM = 256
+_STALE_SECONDS = 0.1  # how old a list of routes may be when they are replaced
 
 
-@dataclass(frozen=True, slots=True)
-class AttachOptions:
+class AttachOptions(NamedTuple):
     """How to attach. `create`: where to go with a route that is not there. `headroom` in bytes, None: as it is."""
 
-    selection: Selection = field(default_factory=Selection)
+    selection: Selection = Selection()
     create: NewRoute | None = None
     reset_maps: bool = False
     headroom: int | None = None
@@ -97,18 +97,38 @@ def attach(
     if options.headroom is not None and not 0 <= options.headroom <= MAX_HEADROOM:
         raise InputError(f"headroom {options.headroom}: the kernel takes 0 to {MAX_HEADROOM} bytes")
     with open_operation(namespace, on_step) as operation:
+        listed_at = time.monotonic()
         targets = _find_targets(operation, prefixes, options)
         chosen: Chosen = {
             earlier: _choose_program(operation, source, program, earlier, options)
             for earlier in {_earlier(one, hook) for one in targets}
         }
         operation.step("loaded")
+        if time.monotonic() - listed_at > _STALE_SECONDS:
+            _check_unchanged(operation, targets)
         planned = _plan(targets, chosen, hook, options)
         done = [_describe(one, chosen[_earlier(one, hook)], carried, hook) for one, carried in planned]
         changing = [pair for pair, one in zip(planned, done, strict=True) if one.what != "unchanged"]
         if not options.dry_run and changing:
             _change(operation, changing, [chosen[one] for one in {_earlier(one, hook) for one, _ in changing}])
         return done
+
+
+def _check_unchanged(operation: Operation, targets: Sequence[_Target]) -> None:
+    """Loading may take seconds: raise Error if somebody has changed a route meanwhile, which a replace would undo."""
+    routes = operation.read([one.key for one in targets])
+    for one in targets:
+        now = routes.at(one.key)
+        is_unchanged = now is None if one.is_new else now is not None and _is_equal(now, one.route)
+        if not is_unchanged:
+            raise Error(
+                f"attach to {key_text(one.key)}: somebody else changed the route while the program was loaded; nothing"
+                " is changed, try again"
+            )
+
+
+def _is_equal(one: Route, other: Route) -> bool:
+    return one.is_same_but_programs(other) and one.shape.programs == other.shape.programs
 
 
 def _earlier(target: _Target, hook: str) -> str | None:

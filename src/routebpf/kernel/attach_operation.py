@@ -7,7 +7,7 @@ which of them is there.
 
 from __future__ import annotations
 
-import shutil
+import gc
 import socket
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -16,8 +16,15 @@ from typing import NamedTuple
 
 from routebpf.errors import Error, InputError
 from routebpf.kernel.attach_targets import Devices, Routes
-from routebpf.kernel.attached_programs import forget_unused, namespace_folder, remove_unused_pins
-from routebpf.kernel.ledger import Carried, Entry, Ledger, identify, locked_ledger
+from routebpf.kernel.attached_programs import forget_unused, remove_all_pins, remove_unused_pins
+from routebpf.kernel.ledger import (
+    Carried,
+    Entry,
+    Ledger,
+    identify,
+    locked_ledger,
+    remove_ledgers_of_gone_namespaces,
+)
 from routebpf.kernel.lwt_encap import BpfEncap, EncapProgram
 from routebpf.kernel.namespaces import Namespace, open_route_socket, run_inside
 from routebpf.kernel.netlink import Refusal, RouteSocket
@@ -80,18 +87,34 @@ class Operation:
 def open_operation(namespace: Namespace | None, step: Step) -> Iterator[Operation]:
     """Hold the ledger of a namespace; what an interrupted command left undecided is decided first."""
     with ExitStack() as held:
+        held.enter_context(_no_collection())
         sock = held.enter_context(open_route_socket(namespace))
-        ledger = held.enter_context(locked_ledger(identify(namespace)))
+        ledger = held.enter_context(locked_ledger(identify(namespace), namespace))
         step("locked")
         devices = Devices(run_inside(namespace, socket.if_nameindex))
         operation = Operation(namespace, sock, ledger, devices, step, held)
         if ledger.is_stale:
-            shutil.rmtree(namespace_folder(ledger), ignore_errors=True)
+            remove_all_pins(ledger.identity.inode)
+        for inode in remove_ledgers_of_gone_namespaces():
+            remove_all_pins(inode)
         undecided = [one.key for one in ledger.book.entries.values() if one.planned is not None]
         if undecided:
             settle(operation, undecided)
             _write(operation)
         yield operation
+
+
+@contextmanager
+def _no_collection() -> Iterator[None]:
+    """No garbage is collected meanwhile: looking for some among tens of thousands of tuples finds none, and took 15 %
+    of attaching to 10,000 routes."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
 
 
 def is_carried(route: Route | None, carried: Carried) -> bool:

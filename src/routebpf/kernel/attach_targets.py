@@ -5,7 +5,6 @@ from __future__ import annotations
 import socket
 import struct
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from ipaddress import ip_address, ip_network
 from typing import NamedTuple
@@ -53,8 +52,7 @@ class Prefix(NamedTuple):
         return prefix_text(*self)
 
 
-@dataclass(frozen=True, slots=True)
-class Selection:
+class Selection(NamedTuple):
     """Which of a prefix's routes is meant; None: whichever there is."""
 
     table: int = RT_TABLE_MAIN
@@ -68,8 +66,7 @@ class Selection:
         return self.metric is None and self.tos is None and self.device is None
 
 
-@dataclass(frozen=True, slots=True)
-class NewRoute:
+class NewRoute(NamedTuple):
     """Where a route goes that has to be made. Neither: where packets to the prefix go now."""
 
     gateway: bytes | None = None
@@ -173,8 +170,8 @@ def choose_route(routes: Routes, prefix: Prefix, wanted: Selection, devices: Dev
     if len(found) > 1:
         lines = [route_text(one.full, devices.names) for one in found[:_SHOWN]]
         raise InputError(
-            f"{prefix}: {len(found)} routes of table {table_name(wanted.table)} have it: {'; '.join(lines)}; say which with"
-            " --metric, --tos or --device"
+            f"{prefix}: {len(found)} routes of table {table_name(wanted.table)} have it: {'; '.join(lines)}; say"
+            " which with --metric, --tos or --device"
         )
     if found and len(there) > 1:
         _check_reach(found[0], there, devices)

@@ -12,7 +12,7 @@ import shutil
 import time
 from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from routebpf.errors import InputError
 from routebpf.kernel.bpffs import MOUNT_POINT, make_folder, mount_bpffs, pin
@@ -30,8 +30,7 @@ _TAG_CHARACTERS = 8
 HOOKS = {row.name: row.section.removeprefix("lwt_") for row in PROGRAM_TYPES}  # LWT_XMIT: xmit
 
 
-@dataclass(frozen=True, slots=True)
-class LoadedProgram:
+class LoadedProgram(NamedTuple):
     """A program that is in the kernel and not pinned yet, with what of the maps came from an earlier one."""
 
     name: str
@@ -42,9 +41,14 @@ class LoadedProgram:
     kept_maps: tuple[str, ...]
 
 
-def namespace_folder(ledger: Ledger) -> str:
-    """Where the pins of a ledger's namespace are."""
-    return f"{MOUNT_POINT}/routebpf/{ledger.identity.inode}"
+def namespace_folder(inode: int) -> str:
+    """Where the pins of a namespace are."""
+    return f"{MOUNT_POINT}/routebpf/{inode}"
+
+
+def remove_all_pins(inode: int) -> None:
+    """Remove the pins of a namespace that is gone."""
+    shutil.rmtree(namespace_folder(inode), ignore_errors=True)
 
 
 def find_loaded(ledger: Ledger, source: Object, program: Program) -> list[ProgramRecord]:
@@ -107,7 +111,7 @@ def pin_program(ledger: Ledger, loaded: LoadedProgram) -> ProgramRecord:
     """
     mount_bpffs()
     source, kernel = loaded.source, loaded.kernel
-    folder = f"{namespace_folder(ledger)}/{loaded.program.name}-{kernel.id}"
+    folder = f"{namespace_folder(ledger.identity.inode)}/{loaded.program.name}-{kernel.id}"
     make_folder(f"{folder}/maps")
     maps = {}
     for name, one in loaded.maps.items():
@@ -141,7 +145,7 @@ def forget_unused(ledger: Ledger) -> None:
 
 def remove_unused_pins(ledger: Ledger) -> None:
     """Remove the pins and the types of programs that are not in the book."""
-    folder = namespace_folder(ledger)
+    folder = namespace_folder(ledger.identity.inode)
     known = {os.path.basename(one.folder) for one in ledger.book.programs.values()}
     with contextlib.suppress(OSError):
         for name in os.listdir(folder):

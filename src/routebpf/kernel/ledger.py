@@ -8,6 +8,7 @@ is known by the kernel's cookie of the namespace and by the boot.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import fcntl
 import json
@@ -24,7 +25,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from routebpf.errors import InputError, MissingError
-from routebpf.kernel.namespaces import Namespace, open_socket, run_inside
+from routebpf.kernel.namespaces import FOLDER, Namespace, open_socket, run_inside
 from routebpf.kernel.netlink import attributes, read_attributes
 from routebpf.kernel.route_bulk import Route, Shape
 from routebpf.kernel.route_identity import Place, RouteKey, place_bytes, prefix_text, read_key
@@ -34,6 +35,7 @@ from routebpf.kernel.running import setting
 _FOLDER = "/run/routebpf"
 _SO_NETNS_COOKIE = 71
 _FORMAT = 1
+_NAME_FILE = "namespace"
 _WAIT_SECONDS = 30.0
 _POLL_SECONDS = 0.02
 
@@ -54,8 +56,7 @@ class MapRecord(NamedTuple):
     id: int
 
 
-@dataclass(frozen=True, slots=True)
-class ProgramRecord:
+class ProgramRecord(NamedTuple):
     """A program that we loaded. `name` is what routes carry: FUNCTION:TAG:ID. `folder`: of its pins. `digest`: of all
     that it was made of (see map_digest). `btf`: the file that holds its types, "" if it has none."""
 
@@ -221,8 +222,11 @@ def read_ledger(identity: NamespaceIdentity) -> Ledger:
 
 
 @contextmanager
-def locked_ledger(identity: NamespaceIdentity, *, wait_seconds: float = _WAIT_SECONDS) -> Iterator[Ledger]:
+def locked_ledger(
+    identity: NamespaceIdentity, namespace: Namespace | None = None, *, wait_seconds: float = _WAIT_SECONDS
+) -> Iterator[Ledger]:
     """A ledger, to change: no other command does meanwhile. The kernel drops the lock of a process that dies.
+    `namespace`: what the namespace is called, which is noted, so that it is known when it is gone.
 
     Raises InputError if another command holds it for so long, MissingError if this process may not write there.
     """
@@ -238,6 +242,9 @@ def locked_ledger(identity: NamespaceIdentity, *, wait_seconds: float = _WAIT_SE
         _take(lock, path, time.monotonic() + wait_seconds)
         os.truncate(lock, 0)
         os.pwrite(lock, f"{os.getpid()}\n".encode(), 0)
+        if namespace is not None:
+            with open(folder / _NAME_FILE, "w", opener=_private) as file:
+                file.write(namespace.name)
         yield Ledger(identity)
     finally:
         os.close(lock)
@@ -257,9 +264,29 @@ def _take(lock: int, path: Path, deadline: float) -> None:
             time.sleep(_POLL_SECONDS)
 
 
-def remove_ledger_of_gone_namespace(ledger: Ledger) -> None:
-    """Remove what a namespace that had this inode before left behind."""
-    shutil.rmtree(ledger.folder, ignore_errors=True)
+def remove_ledgers_of_gone_namespaces() -> list[int]:
+    """Remove the ledgers of namespaces that had a name, and neither that nor a process any more: their inodes."""
+    gone = [inode for inode, name in _noted_names() if _inode_of(FOLDER / name) != inode]
+    if gone:
+        alive = {_inode_of(path) for path in Path("/proc").glob("[0-9]*/ns/net")}
+        gone = [inode for inode in gone if inode not in alive]
+    for inode in gone:
+        shutil.rmtree(run_folder() / str(inode), ignore_errors=True)
+    return gone
+
+
+def _noted_names() -> Iterator[tuple[int, str]]:
+    """The namespaces that have ledgers and a name: inode and name."""
+    for path in run_folder().glob(f"[0-9]*/{_NAME_FILE}"):
+        with contextlib.suppress(OSError):
+            yield int(path.parent.name), path.read_text()
+
+
+def _inode_of(path: Path) -> int | None:
+    try:
+        return path.stat().st_ino
+    except OSError:
+        return None
 
 
 def _private(path: str, flags: int) -> int:
@@ -293,24 +320,22 @@ def _book_to_json(book: Book, identity: NamespaceIdentity) -> dict[str, Any]:
 
 
 def _program_to_json(record: ProgramRecord) -> dict[str, Any]:
-    return {
-        name: getattr(record, name) if name != "maps" else {key: list(one) for key, one in record.maps.items()}
-        for name in ProgramRecord.__slots__
-    }
+    return {**record._asdict(), "maps": {name: list(held) for name, held in record.maps.items()}}
 
 
 def _entries_to_json(entries: Iterable[Entry]) -> list[dict[str, Any]]:
     """Entries that are alike but for their destinations stand together: 10,000 take 15 ms so, and 150 one by one."""
     groups: dict[tuple[Any, ...], tuple[Entry, list[str]]] = {}
+    last: tuple[Any, ...] = ()
+    addresses: list[str] = []
     size: dict[int, int] = {socket.AF_INET: 4, socket.AF_INET6: 16}
     for entry in entries:
         key, was, carries, planned = entry
         dst_bytes = size[key[0]]
         kind = (key[:-dst_bytes], was and id(was.shape), id(carries), id(planned))
-        group = groups.get(kind)
-        if group is None:
-            group = groups[kind] = (entry, [])
-        group[1].append(socket.inet_ntop(key[0], key[-dst_bytes:]))
+        if kind != last:
+            addresses, last = groups.setdefault(kind, (entry, []))[1], kind
+        addresses.append(socket.inet_ntop(key[0], key[-dst_bytes:]))
     return [_group_to_json(entry, addresses) for entry, addresses in groups.values()]
 
 

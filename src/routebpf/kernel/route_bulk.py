@@ -166,6 +166,43 @@ def list_routes(sock: RouteSocket, family: int, table: int | None, shapes: Shape
 
 
 def _read_datagram(data: bytes, family: int, shapes: Shapes, found: list[Route]) -> Rest:
+    """Add the routes of a datagram to `found`: what else is in it."""
+    size = _HEADER.unpack_from(data)[0]
+    if size % 4 or len(data) % size or not _read_alike(data, size, family, shapes, found):
+        return _read_one_by_one(data, family, shapes, found)
+    return []
+
+
+def _read_alike(data: bytes, size: int, family: int, shapes: Shapes, found: list[Route]) -> bool:
+    """Add routes whose messages all have that size, 0.5 µs each; False, and nothing is added, for any that has not."""
+    layout, dst_header = _BEGIN[family]
+    if size < layout.size:
+        return False
+    whole = struct.Struct(f"{layout.format}{size - layout.size}s")
+    added: list[Route] = []
+    new, last = tuple.__new__, None
+    for one, kind, _, _, _, rtm, table_header, table, one_header, dst, rest in whole.iter_unpack(data):
+        if one != size or kind != RTM_NEWROUTE or table_header != _TABLE_HEADER or one_header != dst_header:
+            return False
+        known = (rtm, table, rest)
+        if known != last:
+            shape, last = _shape_of(known, one_header + dst, shapes), known
+        added.append(new(Route, (shape, dst)))
+    found += added
+    return True
+
+
+def _shape_of(known: tuple[bytes, bytes, bytes], destination: bytes, shapes: Shapes) -> Shape:
+    """The shape of routes that begin and end so."""
+    shape = shapes.get(known)
+    if shape is None:
+        rtm, table, rest = known
+        body = rtm + _TABLE_HEADER + table + destination + rest
+        shape = shapes[known] = as_listed(read_route(body)).shape
+    return shape
+
+
+def _read_one_by_one(data: bytes, family: int, shapes: Shapes, found: list[Route]) -> Rest:
     layout, dst_header = _BEGIN[family]
     unpack, begin = layout.unpack_from, layout.size
     rest: Rest = []
@@ -178,10 +215,7 @@ def _read_datagram(data: bytes, family: int, shapes: Shapes, found: list[Route])
             *_, rtm, table_header, table, one_header, dst = unpack(data, at)
             if table_header == _TABLE_HEADER and one_header == dst_header:
                 known = (rtm, table, data[at + begin : at + size])
-                shape = shapes.get(known)
-                if shape is None:
-                    shape = shapes[known] = as_listed(read_route(data[at + _HEADER.size : at + size])).shape
-                found.append(Route(shape, dst))
+                found.append(Route(_shape_of(known, one_header + dst, shapes), dst))
             else:
                 found.append(_read_odd(data[at + _HEADER.size : at + size], shapes))
         else:

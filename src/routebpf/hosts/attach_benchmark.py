@@ -1,0 +1,129 @@
+"""What `routebpf bench --routes` measures: a program put on many routes at once, beside `ip -batch` with a pinned one.
+
+All of it in a namespace made for it. Each figure is the best of several rounds.
+"""
+
+from __future__ import annotations
+
+import resource
+import shutil
+import socket
+import struct
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from routebpf.kernel.attach import AttachOptions, attach
+from routebpf.kernel.attach_targets import Prefix, Selection
+from routebpf.kernel.bpffs import MOUNT_POINT, mount_bpffs, pin, unpin
+from routebpf.kernel.detach import detach
+from routebpf.kernel.devices import set_device
+from routebpf.kernel.namespaces import Namespace, create_namespace, open_route_socket, remove_namespace, run_inside
+from routebpf.kernel.object import load_in_kernel, read_for_kernel
+from routebpf.kernel.routes import RTA, KernelRoute, NextHop, put_routes
+from routebpf.objects.compiler import compile_source
+
+_PROGRAM = Path(__file__).parent / "bench_programs" / "count.bpf.c"
+_PIN = f"{MOUNT_POINT}/rbpf-bench"
+_LOOPBACK = 1  # its ifindex, in every namespace
+_SCOPE_LINK = 253
+_PREFIX_BITS = 24
+_OTHER_FILES = 100
+
+
+class AttachFigure(NamedTuple):
+    """What was measured: seconds for all routes."""
+
+    name: str
+    seconds: float
+    routes: int
+
+
+def attach_rates(routes: int, rounds: int) -> Iterator[AttachFigure]:
+    """A program put on so many routes: by a call in this process, by the command, by `ip -batch` where there is one.
+
+    Raises MissingError for what the machine lacks.
+    """
+    prefixes = [Prefix(socket.AF_INET, struct.pack("!I", 11 << 24 | at << 8), _PREFIX_BITS) for at in range(routes)]
+    namespace = create_namespace()
+    try:
+        with tempfile.TemporaryDirectory(prefix="routebpf-bench-") as folder:
+            _add_routes(namespace, prefixes)
+            yield from _rates(namespace, prefixes, Path(folder), rounds)
+    finally:
+        remove_namespace(namespace)
+
+
+def _add_routes(namespace: Namespace, prefixes: list[Prefix]) -> None:
+    with open_route_socket(namespace) as sock:
+        set_device(sock, _LOOPBACK, "device lo", up=True)
+        bare = [
+            KernelRoute(
+                family=one.family,
+                dst_len=one.bits,
+                protocol=4,
+                scope=_SCOPE_LINK,
+                attributes=((int(RTA.DST), one.address),),
+            ).with_hops([NextHop(_LOOPBACK)])
+            for one in prefixes
+        ]
+        refused = next(filter(None, put_routes(sock, bare)), None)
+        if refused is not None:
+            raise refused.error("adding routes to measure with")
+
+
+def _rates(namespace: Namespace, prefixes: list[Prefix], folder: Path, rounds: int) -> Iterator[AttachFigure]:
+    compiled, listed, batch = folder / "count.o", folder / "prefixes", folder / "batch"
+    compiled.write_bytes(compile_source(_PROGRAM))
+    listed.write_text("".join(f"{one}\n" for one in prefixes))
+    batch.write_text("".join(f"route replace {one} encap bpf xmit pinned {_PIN} dev lo\n" for one in prefixes))
+    source = read_for_kernel(compiled)
+
+    def best(work: Callable[[], object], undo: Callable[[], object]) -> float:
+        times = []
+        for _ in range(rounds):
+            start = time.perf_counter()
+            work()
+            times.append(time.perf_counter() - start)
+            undo()
+        return min(times)
+
+    def take_off(*, force: bool) -> None:
+        detach(prefixes, Selection(), force=force, namespace=namespace)
+
+    def by_call() -> None:
+        attach(source, source.program(), prefixes, AttachOptions(), namespace=namespace)
+
+    code = "from routebpf.cli.main import main; main()"
+    command = [sys.executable, "-c", code, "attach", str(compiled), "--from", str(listed)]
+    ours, whole = best(by_call, lambda: take_off(force=False)), [*command, "--namespace", namespace.name]
+    yield AttachFigure("attach, the call", ours, len(prefixes))
+    yield AttachFigure("attach, the command", best(lambda: _run(whole), lambda: take_off(force=False)), len(prefixes))
+    if shutil.which("ip") and _may_open(len(prefixes)):
+        mount_bpffs()
+        with load_in_kernel(source) as loaded:
+            pin(loaded.programs[source.program().name], _PIN)
+        try:
+            iproute2 = ["ip", "-batch", str(batch)]
+            theirs = best(lambda: run_inside(namespace, lambda: _run(iproute2)), lambda: take_off(force=True))
+        finally:
+            unpin(_PIN)
+        yield AttachFigure("ip -batch", theirs, len(prefixes))
+
+
+def _may_open(count: int) -> bool:
+    """`ip -batch` keeps a file descriptor open for each line that names a pinned program."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = count + _OTHER_FILES
+    if most != resource.RLIM_INFINITY and most < wanted:
+        return False
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(wanted, resource.getrlimit(resource.RLIMIT_NOFILE)[0]), most))
+    return True
+
+
+def _run(command: list[str]) -> None:
+    subprocess.run(command, check=True, capture_output=True)
