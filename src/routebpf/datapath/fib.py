@@ -9,7 +9,7 @@ from __future__ import annotations
 from bisect import insort, insort_left
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
-from ipaddress import IPv4Interface, IPv4Network, IPv6Network
+from ipaddress import IPv4Network, IPv6Network
 from typing import Any, Protocol
 
 from routebpf.datapath import fib_records as at
@@ -124,21 +124,22 @@ class Rule:
 
 @dataclass(frozen=True, slots=True)
 class DeviceFacts:
-    """What the FIB needs of a device. `is_short_way`: packets for it may take the short way (datapath.short_send)."""
+    """What the FIB needs of a device. `is_short_way`: packets for it may take the short way (datapath.short_send).
+    `addresses`: its IPv4 ones, as numbers, with the networks of their links."""
 
     ifindex: int
     mtu: int
     is_up: bool
     header_bytes: int
     is_short_way: bool
-    addresses: tuple[IPv4Interface, ...] = ()
+    addresses: tuple[tuple[int, IPv4Network], ...] = ()
 
     def source_for(self, gateway: int | None) -> int:
         """The IPv4 address that packets by this device have, 0 if it has none. kernel: inet_select_addr()."""
-        for one in self.addresses:
-            if gateway is None or int(one.network.network_address) == gateway & int(one.network.netmask):
-                return int(one.ip)
-        return int(self.addresses[0].ip) if self.addresses else 0
+        for own, link in self.addresses:
+            if gateway is None or int(link.network_address) == gateway & int(link.netmask):
+                return own
+        return self.addresses[0][0] if self.addresses else 0
 
 
 @dataclass(slots=True)

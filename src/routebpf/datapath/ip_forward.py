@@ -21,7 +21,7 @@ from routebpf.datapath.fib_records import (
     RTN_MULTICAST,
 )
 from routebpf.datapath.ip_header import has_good_checksum, priority_of_tos
-from routebpf.datapath.ip_output import DSCP_MASK, dst_output, set_hop
+from routebpf.datapath.ip_output import TOS_MASK, dst_output, set_hop
 from routebpf.datapath.ip_send import new_packet
 from routebpf.datapath.lwt import lwt_run
 from routebpf.datapath.run_records import RUN_INGRESS, RUN_MARK, RUN_ROUTE, RUN_SKB
@@ -156,7 +156,7 @@ def _input_hop4(cpu: int, skb: int, ifindex: int) -> int:
         return -NOT_FORWARDED
     if src == 0 or dst == 0:
         return -MARTIAN
-    tos = load8(header + 1) & DSCP_MASK
+    tos = load8(header + 1) & TOS_MASK
     mark = load32(skb + SKB_MARK)
     back = route_of(cpu, 4, src << 32, 0, dst << 32, 0, tos, mark, ifindex)
     if back > 0 and load32(back + ROUTE_TYPE) == RTN_LOCAL:

@@ -57,7 +57,7 @@ from routebpf.runtime.skb import (
     SKB_ROUTE,
 )
 
-DSCP_MASK = 0xFC
+TOS_MASK = 0x1C  # of a packet, before it is compared with that of routes and rules. kernel: fib_dscp_masked_match()
 REROUTE_FAILED = 2  # in CPU_IS_REROUTED
 _DF = 0x4000
 
@@ -76,7 +76,7 @@ def output_hop4(cpu: int, dst: int, src: int, tos: int, mark: int) -> int:
         return _hop_of_source(cpu, src)
     if dst == 0:
         dst = 0x7F000001  # "this host"
-    route = route_of(cpu, 4, dst << 32, 0, src << 32, 0, tos & DSCP_MASK, mark, 0)
+    route = route_of(cpu, 4, dst << 32, 0, src << 32, 0, tos & TOS_MASK, mark, 0)
     hop = hop_of(route, dst << 32, 0, src << 32, 0, src)
     if hop < 0:
         return hop

@@ -225,14 +225,12 @@ def _link_header(host: int, skb: int, hop: int, device: int, header: int) -> int
     entry = neighbour_slot(table, key, high, low)
     state = load32(entry + NEIGHBOUR_STATE)
     mac = load64(entry + NEIGHBOUR_MAC)
-    if state == 0:
+    if state & NEIGHBOUR_VALID == 0:
         mac = made_up_mac(host, device, key, high, low)
         if mac < 0:
             return -1
         state = _CONNECTED
         entry = neighbour_add(table, key, high, low, mac, state)
-    if state & NEIGHBOUR_VALID == 0:
-        return -1
     is_cached = state & NEIGHBOUR_CACHED and state & NEIGHBOUR_CONNECTED and not is_crossing
     if is_cached:
         protocol = ETH_P_IP

@@ -12,7 +12,7 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
-from ipaddress import IPv4Interface, IPv6Address, IPv6Interface, ip_address, ip_interface, ip_network
+from ipaddress import IPv6Address, ip_address, ip_interface, ip_network
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self
 
@@ -22,9 +22,10 @@ from routebpf.datapath.neighbour_table import STATES, NeighbourTable
 from routebpf.errors import InputError
 from routebpf.hosts.embedded_image import build_image
 from routebpf.hosts.embedded_routes import (
-    connected_routes,
+    HostAddress,
     device_of_gateway,
     hops_of,
+    host_address,
     is_same_route,
     link_local_routes,
     lose_ipv4_routes,
@@ -64,7 +65,7 @@ class EmbeddedHost:
         self.cpus = cpus
         self.make_neighbours = make_neighbours
         self.devices: dict[str, Device] = {}
-        self._addresses: dict[tuple[str, str], tuple[IPv4Interface | IPv6Interface, tuple[Route, ...]]] = {}
+        self._addresses: dict[tuple[str, str], HostAddress] = {}
         self._fibs = {4: Fib(4), 6: Fib(6)}
         self._neighbours = NeighbourTable()
         self._workers: list[Worker] = []
@@ -161,11 +162,12 @@ class EmbeddedHost:
         went_down = old.is_up and not device.is_up
         before, after = link_local_routes(old), link_local_routes(device)
         if went_down:
-            connected = {route for _, routes in self._addresses.values() for route in routes}
+            connected = {route for one in self._addresses.values() for route in one.routes}
             lose_ipv4_routes(self._fibs[4], self.devices, connected)
         if went_down or (before and not after):
-            for key in [key for key, (one, _) in self._addresses.items() if key[0] == device.name and one.version == 6]:
-                del self._addresses[key]
+            for key, one in list(self._addresses.items()):
+                if key[0] == device.name and one.interface.version == 6:
+                    del self._addresses[key]
             lose_ipv6_routes(self._fibs[6], self.devices, device)
         if after and not before:
             for route in after:
@@ -196,19 +198,19 @@ class EmbeddedHost:
         key = (device, str(interface.ip))
         if key in self._addresses:
             raise InputError(f"device {device}: it has the address {interface.ip} already (File exists)")
-        routes = connected_routes(self.device(device), interface, peer, broadcast)
-        for route in routes:
+        new = host_address(self.device(device), interface, peer, broadcast)
+        for route in new.routes:
             self._fibs[interface.version].add(route, append=True)
-        self._addresses[key] = (interface, routes)
+        self._addresses[key] = new
         self._changed()
 
     def delete_address(self, device: str, address: str) -> None:
         """Take an address from a device, and its routes."""
         interface = ip_interface(address)
-        _, routes = self._addresses.pop((device, str(interface.ip)), (None, ()))
-        if not routes:
+        old = self._addresses.pop((device, str(interface.ip)), None)
+        if old is None:
             raise InputError(f"device {device}: it has no address {interface.ip} (Cannot assign requested address)")
-        for route in routes:
+        for route in old.routes:
             self._fibs[interface.version].delete(route.prefix, route.table, partial(is_same_route, route))
         self._changed()
 
@@ -407,7 +409,7 @@ class EmbeddedHost:
             image, self._image, self._routes = build_image(
                 self._fibs,
                 self.devices,
-                [(name, interface) for (name, _), (interface, _) in self._addresses.items()],
+                [(name, one) for (name, _), one in self._addresses.items()],
                 self._neighbours.address,
                 make_neighbours=self.make_neighbours,
             )

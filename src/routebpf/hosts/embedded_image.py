@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from ipaddress import IPv4Interface, IPv6Interface
+from ipaddress import IPv4Network
 
 from routebpf.datapath import fib_records as at
 from routebpf.datapath.devices import KINDS, Device
@@ -12,13 +12,14 @@ from routebpf.datapath.fib import DeviceFacts, Fib, Route, RouteProgram, short_t
 from routebpf.datapath.fib_image import Image
 from routebpf.datapath.short_ways import ShortWays, Way
 from routebpf.datapath.worker import HostImage
+from routebpf.hosts.embedded_routes import HostAddress
 from routebpf.runtime.device import DEVICE_LOOPBACK
 
 
 def build_image(
     fibs: Mapping[int, Fib],
     devices: Mapping[str, Device],
-    addresses: Sequence[tuple[str, IPv4Interface | IPv6Interface]],
+    addresses: Sequence[tuple[str, HostAddress]],
     neighbours: int,
     *,
     make_neighbours: bool,
@@ -46,9 +47,13 @@ def build_image(
     return host, (image, short), routes
 
 
-def _facts(device: Device, addresses: Sequence[tuple[str, IPv4Interface | IPv6Interface]]) -> DeviceFacts:
+def _facts(device: Device, addresses: Sequence[tuple[str, HostAddress]]) -> DeviceFacts:
     kind = KINDS[device.kind]
-    own = tuple(one for name, one in addresses if name == device.name and isinstance(one, IPv4Interface))
+    own = tuple(
+        (int(one.interface.ip), one.link)
+        for name, one in addresses
+        if name == device.name and isinstance(one.link, IPv4Network)
+    )
     is_short = not kind.flags & DEVICE_LOOPBACK
     return DeviceFacts(device.ifindex, device.mtu, device.is_up, kind.hard_header_bytes, is_short, own)
 

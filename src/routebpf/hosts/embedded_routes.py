@@ -6,7 +6,7 @@ kernel: net/ipv4/fib_frontend.c, fib_add_ifaddr(); net/ipv6/addrconf.c; net/ipv4
 from __future__ import annotations
 
 from collections.abc import Container, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from ipaddress import IPv4Interface, IPv6Address, IPv6Interface, ip_address, ip_network
 from typing import Protocol
@@ -29,11 +29,20 @@ class Links(Protocol):
     def on_link_device(self, address: int, family: int) -> str | None: ...
 
 
-def connected_routes(
+@dataclass(frozen=True, slots=True)
+class HostAddress:
+    """An address of a device. `link`: the network of its link, a peer's if it has one. `routes`: what it brings."""
+
+    interface: IPv4Interface | IPv6Interface
+    link: Prefix
+    routes: tuple[Route, ...]
+
+
+def host_address(
     device: Device, interface: IPv4Interface | IPv6Interface, peer: str | None, broadcast: str | None
-) -> tuple[Route, ...]:
-    """The routes that an address brings: itself, its prefix, of IPv4 the prefix's broadcast address, of IPv6 that of
-    any router in it (RFC 4291, 2.6.1; kernel: addrconf_join_anycast())."""
+) -> HostAddress:
+    """An address with the routes that it brings: itself, its link, of IPv4 the broadcast addresses of both, of IPv6
+    that of any router on the link (RFC 4291, 2.6.1; kernel: addrconf_join_anycast())."""
     hops = (Hop(device.name),)
     own = int(interface.ip)
     width = interface.max_prefixlen
@@ -45,13 +54,14 @@ def connected_routes(
         routes.append(Route(network, hops, "local", TABLE_LOCAL, source=own))
     elif network.prefixlen < width or peer:
         routes.append(Route(network, hops, metric=metric, source=own))
-    if interface.version == 4 and network.prefixlen < 31 and not peer:
-        last = int(ip_address(broadcast)) if broadcast else int(network.broadcast_address)
-        routes.append(Route(ip_network((last, width)), hops, "broadcast", TABLE_LOCAL, source=own))
+    if interface.version == 4:
+        ends = [ip_network(broadcast)] if broadcast else []
+        ends += [ip_network(network.broadcast_address)] if network.prefixlen < 31 else []
+        routes += (Route(one, hops, "broadcast", TABLE_LOCAL, source=own) for one in dict.fromkeys(ends))
     if interface.version == 6 and interface.network.prefixlen < 127 and not is_loopback:
         first = int(interface.network.network_address)
         routes.append(Route(ip_network((first, width)), hops, "anycast", TABLE_LOCAL))
-    return tuple(routes)
+    return HostAddress(interface, network, tuple(routes))
 
 
 def link_local_routes(device: Device) -> tuple[Route, ...]:
