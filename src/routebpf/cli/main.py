@@ -18,6 +18,7 @@ from routebpf.errors import Error, MissingError
 _COMMANDS = {
     "run": ("run", "Send a capture's packets down a route that carries a program."),
     "exec": ("execute", "Run one program on one packet, or bare instructions on some memory."),
+    "verify": ("verify", "Tell whether the kernel would take a program, and if not, where, why and what to do."),
     "attach": ("attach", "Put a program on routes of this machine."),
     "detach": ("detach", "Take programs off routes, which are then what they were."),
     "list": ("list_routes", "List the routes that carry programs."),

@@ -34,9 +34,8 @@ def explanation_text(one: Explanation) -> str:
         lines += _wrapped(f"{head}note: ", note)
     if one.todo:
         lines += _wrapped(f"{head}do: ", one.todo)
-    said = one.kernel.splitlines()
-    lines.append(f"{head}kernel: {said[0]}")
-    lines += [f"{' ' * (len(head) + len('kernel: '))}{line}" for line in said[1:]]
+    for number, line in enumerate(one.kernel.splitlines()):
+        lines.append(f"{f'{head}kernel: ' if number == 0 else ' ' * len(f'{head}kernel: ')}{line}")
     return "\n".join(line.rstrip() for line in lines)
 
 
