@@ -11,7 +11,7 @@ from routebpf.isa import Form, Instruction, Kind
 from routebpf.isa.opcodes import ADDR_SPACE_CAST, MOVSX_BITS, R10, SIGNED_OPERATORS
 from routebpf.verifier.bounds import S32_MAX
 from routebpf.verifier.fault import Fault, Rule
-from routebpf.verifier.pointer_arithmetic import move
+from routebpf.verifier.pointer_arithmetic import move, plain
 from routebpf.verifier.precision import demand
 from routebpf.verifier.register import (
     ADD_CONST,
@@ -162,7 +162,7 @@ def _with_pointer(run: Run, dst: int, src: int, operator: str, wide: bool) -> Re
         return move(run, dst, b, a, operator, wide=wide, pointer_is_dst=False)
     if operator == "-=" and run.privileged:
         return UNKNOWN_SCALAR
-    raise Fault(Rule.ARITHMETIC, f"R{dst} pointer {operator} pointer prohibited", dst)
+    raise Fault(Rule.ARITHMETIC, f"R{dst} pointer {plain(operator)} pointer prohibited", dst)
 
 
 def neg_step(run: Run, at: int, one: Instruction, form: Form) -> Step:

@@ -101,6 +101,18 @@ class Bounds:
         self.smax = min(self.smax, s64(value | mask & S64_MAX))
         self.umin = max(self.umin, value)
         self.umax = min(self.umax, value | mask)
+        if mask != M64 or self.umin >= self.umax:
+            self._find_only_member()
+
+    def _find_only_member(self) -> None:
+        """One member of the tnum alone may lie in the unsigned range."""
+        value, mask = self.bits
+        above = tnum.following(self.bits, self.umin)
+        if self.umin & ~mask == value:
+            if above > self.umax:
+                self.set_known(self.umin)
+        elif above == value | mask or above <= self.umax < tnum.following(self.bits, above):
+            self.set_known(above)
 
     def _deduce(self) -> None:
         self._deduce32()

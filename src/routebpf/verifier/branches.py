@@ -81,8 +81,7 @@ def may_goto_step(run: Run, at: int, one: Instruction, _form: Form) -> Step:
 
 def branch_step(run: Run, at: int, one: Instruction, form: Form) -> Step:
     """`if dst operator operand goto`."""
-    if one.imm if form.register else one.src:
-        return fails(Rule.STRUCTURE, "BPF_JMP/JMP32 uses reserved fields")
+    is_ill_formed = bool(one.imm if form.register else one.src)
     dst, src = one.dst, one.src if form.register else -1
     operator, wide = form.operator, form.wide
     target, following = at + one.offset + 1, at + 1
@@ -94,6 +93,8 @@ def branch_step(run: Run, at: int, one: Instruction, form: Form) -> Step:
         a = regs[dst]
         if a.type == NOT_INIT:
             raise unset(dst)
+        if is_ill_formed:
+            raise Fault(Rule.STRUCTURE, "BPF_JMP/JMP32 uses reserved fields")
         b = number
         if src >= 0:
             b = regs[src]
@@ -189,15 +190,13 @@ def _refine(
     wide: bool,
     linked: Linked,
 ) -> None:
-    true_a, true_b, false_a, false_b = refine(a.range, b.range, operator, wide)
+    true_a, true_b, false_a, false_b = refine(a.range, b.range, operator, wide, is_same=src == dst)
     for state, new_a, new_b in ((run.state, false_a, false_b), (other, true_a, true_b)):
         regs = state.frames[-1].registers
         if new_a is not a.range:
             regs[dst] = a.with_range(new_a)
         if src >= 0 and src != dst and new_b is not b.range:
             regs[src] = b.with_range(new_b)
-        elif src == dst:
-            regs[dst] = a.with_range(new_b)
         if len(linked) > 1:
             if src >= 0 and regs[src].id:
                 _sync_linked(state, regs[src], src, linked)

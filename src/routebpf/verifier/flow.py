@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 
 from routebpf.isa import FORMS, Instruction, Kind
-from routebpf.isa.opcodes import CALL, LDDW, PSEUDO_CALL, PSEUDO_FUNC
+from routebpf.isa.opcodes import BPF_CALL, BPF_EXIT, BPF_JMP, BPF_JMP32, CALL, LDDW, PSEUDO_CALL, PSEUDO_FUNC
 from routebpf.objects.model import Function
 from routebpf.verifier.callees import Callee
 from routebpf.verifier.fault import Fault, Rule
@@ -77,6 +77,12 @@ def jump_target(at: int, one: Instruction, kind: Kind) -> int | None:
     return at + one.imm + 1 if kind is Kind.GOTOL else None
 
 
+def _target_of_unknown(at: int, one: Instruction) -> int | None:
+    """Of what is no instruction, but is in a class of jumps: its opcode is only looked at when it is followed."""
+    is_jump = one.opcode & 7 in (BPF_JMP, BPF_JMP32) and one.opcode & 0xF0 not in (BPF_CALL, BPF_EXIT)
+    return at + one.offset + 1 if is_jump else None
+
+
 def kind_of(one: Instruction) -> Kind | None:
     form = FORMS[one.opcode]
     return None if form is None else form.kind
@@ -119,7 +125,7 @@ def check_functions(instructions: Sequence[Instruction], functions: Sequence[Fun
             kind = kind_of(one)
             if one.opcode == CALL and one.src == 0 and one.imm == tail_call:
                 function.has_tail_call = True
-            target = jump_target(at, one, kind) if kind is not None else None
+            target = jump_target(at, one, kind) if kind is not None else _target_of_unknown(at, one)
             if target is not None and not function.start <= target < function.end:
                 raise Fault(Rule.STRUCTURE, f"jump out of range from insn {at} to {target}", at=at)
         if kind_of(instructions[function.end - 1]) not in _ENDS_FUNCTION:

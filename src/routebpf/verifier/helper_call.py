@@ -78,6 +78,8 @@ def _available(run: Run, callee: Callee) -> Helper:
     if run.at in run.poisons:
         raise Fault(Rule.UNAVAILABLE, "invalid func unknown#195896080", note=run.poisons[run.at])
     number = run.program.instructions[run.at].imm
+    if not number:
+        raise Fault(Rule.UNAVAILABLE, "program of this type cannot use helper bpf_unspec#0")
     if row is None:
         raise Fault(Rule.UNAVAILABLE, f"invalid func unknown#{number}")
     is_old = row.lwt_since is not None and row.lwt_since > run.kernel_version

@@ -78,13 +78,16 @@ def move(
     elif operator in _BITWISE:
         raise Fault(Rule.ARITHMETIC, f"R{dst} bitwise operator {operator} on pointer prohibited", dst)
     else:
-        # The kernel's words leave out that a division is signed.
-        named = operator if operator == "s>>=" else operator.removeprefix("s")
-        raise Fault(Rule.ARITHMETIC, f"R{dst} pointer arithmetic with {named} operator prohibited", dst)
+        raise Fault(Rule.ARITHMETIC, f"R{dst} pointer arithmetic with {plain(operator)} operator prohibited", dst)
     check_sane_offset(moved, kind, dst)
     if not run.privileged:
         _check_unprivileged(moved, dst)
     return moved
+
+
+def plain(operator: str) -> str:
+    """As the kernel's words have it, which leave out that a division is signed."""
+    return operator if operator == "s>>=" else operator.removeprefix("s")
 
 
 def check_sane_offset(register: Register, kind: int, dst: int) -> None:

@@ -37,6 +37,11 @@ def _signed(value: int, mask: int) -> str:
     return str(value) if -_S_DECIMAL - 1 <= value <= _S_DECIMAL else f"{value & mask:#x}"
 
 
+def _half(value: int) -> int:
+    """What a signed bound of 32 bits counts as: one that is shown as hexadecimal, without its sign."""
+    return value if -_S_DECIMAL - 1 <= value <= _S_DECIMAL else value & M32
+
+
 def _ranges(r: Range) -> str:
     """kernel: print_scalar_ranges(): bounds that are equal are printed once."""
     rows = (
@@ -44,8 +49,8 @@ def _ranges(r: Range) -> str:
         ("smax", r.smax, r.smax == S64_MAX, _signed(r.smax, M64)),
         ("umin", r.umin, r.umin == 0, _unsigned(r.umin)),
         ("umax", r.umax, r.umax == M64, _unsigned(r.umax)),
-        ("smin32", r.s32min, r.s32min == S32_MIN, _signed(r.s32min, M32)),
-        ("smax32", r.s32max, r.s32max == S32_MAX, _signed(r.s32max, M32)),
+        ("smin32", _half(r.s32min), r.s32min == S32_MIN, _signed(r.s32min, M32)),
+        ("smax32", _half(r.s32max), r.s32max == S32_MAX, _signed(r.s32max, M32)),
         ("umin32", r.u32min, r.u32min == 0, _unsigned(r.u32min)),
         ("umax32", r.u32max, r.u32max == M32, _unsigned(r.u32max)),
     )

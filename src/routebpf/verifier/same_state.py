@@ -146,7 +146,7 @@ def is_safe(run: Run, old: Register, new: Register, ids: Ids, exact: int, precis
         )
     if base == PTR_TO_PACKET:
         return (
-            old.extra <= new.extra
+            (old.extra == new.extra if old.extra < 0 or new.extra < 0 else old.extra <= new.extra)
             and old.off == new.off
             and ids.match(old.id, new.id)
             and (old.range is new.range or old.range.contains(new.range))

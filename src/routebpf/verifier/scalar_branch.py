@@ -72,7 +72,7 @@ def _is_not_below(low1: int, high1: int, low2: int, high2: int) -> bool | None:
 
 _ORDERS: dict[str, Callable[[int, int, int, int], bool | None]] = {">": _is_above, ">=": _is_not_below}
 _results: dict[tuple[Range, Range, str, bool], bool | None] = {}
-_sides: dict[tuple[Range, Range, str, bool], Sides] = {}
+_sides: dict[tuple[Range, Range, str, bool, bool], Sides] = {}
 
 
 def is_taken(a: Range, b: Range, operator: str, wide: bool) -> bool | None:
@@ -103,19 +103,23 @@ def _decide(a: Range, b: Range, operator: str, wide: bool) -> bool | None:
     return order(x.umin, x.umax, y.umin, y.umax)
 
 
-def refine(a: Range, b: Range, operator: str, wide: bool) -> Sides:
-    """(a, b where `a operator b` holds; a, b where it does not)."""
-    key = (a, b, operator, wide)
+def refine(a: Range, b: Range, operator: str, wide: bool, *, is_same: bool = False) -> Sides:
+    """(a, b where `a operator b` holds; a, b where it does not). `is_same`: both are of one register."""
+    key = (a, b, operator, wide, is_same)
     found = _sides.get(key)
     if found is None:
         if len(_sides) > _MOST_RESULTS:
             _sides.clear()
-        found = _sides[key] = (*_side(a, b, operator, wide), *_side(a, b, _REVERSED[operator], wide))
+        found = _sides[key] = (
+            *_side(a, b, operator, wide, is_same),
+            *_side(a, b, _REVERSED[operator], wide, is_same),
+        )
     return found
 
 
-def _side(a: Range, b: Range, operator: str, wide: bool) -> tuple[Range, Range]:
-    x, y = a.bounds(), b.bounds()
+def _side(a: Range, b: Range, operator: str, wide: bool, is_same: bool) -> tuple[Range, Range]:
+    x = a.bounds()
+    y = x if is_same else b.bounds()
     if operator.endswith((">", ">=")):
         _REFINE[FLIPPED[operator]](y, x, wide)
     else:

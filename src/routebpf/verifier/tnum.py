@@ -108,6 +108,19 @@ def is_aligned(a: Tnum, size: int) -> bool:
     return not (a[0] | a[1]) & (size - 1)
 
 
+def following(a: Tnum, number: int) -> int:
+    """The smallest member above `number`, or else the largest member (kernel: tnum_step())."""
+    value, mask = a
+    if number >= value | mask:
+        return value | mask
+    if number < value:
+        return value
+    # Counting up in the unknown bits alone: the others are filled with ones, so that a carry goes through them.
+    distance = number - value
+    filled = distance | (1 << (distance & ~mask).bit_length()) - 1 | ~mask & M64
+    return value | filled + 1 & mask
+
+
 def swap(a: Tnum, size: int) -> Tnum:
     """The low `size` bytes in the opposite order."""
     mask = (1 << 8 * size) - 1

@@ -13,6 +13,9 @@ from dataclasses import dataclass
 
 from routebpf.isa import FORMS, Kind
 from routebpf.isa.opcodes import (
+    BPF_LDX,
+    BPF_MEM,
+    BPF_MEMSX,
     LDDW,
     MAX_INSTRUCTIONS,
     PSEUDO_BTF_ID,
@@ -165,6 +168,7 @@ def _check_tail_calls(found: Sequence[FunctionFlow], btf: Btf | None) -> None:
             raise Fault(Rule.FUNCTION, "tail_call is only allowed in functions that return 'int'.", at=function.start)
 
 
+_LOAD_MODES = (BPF_MEM, BPF_MEMSX)
 _MAP_SOURCES = (PSEUDO_MAP_IDX, PSEUDO_MAP_IDX_VALUE)
 
 
@@ -175,7 +179,7 @@ def _check_encoding(program: Program, map_count: int) -> None:
     while at < len(instructions):
         one = instructions[at]
         form = FORMS[one.opcode]
-        if one.opcode & 7 == 1 and (form is None or one.imm):
+        if one.opcode & 7 == BPF_LDX and (one.opcode & 0xE0 not in _LOAD_MODES or one.imm):
             raise Fault(Rule.STRUCTURE, "BPF_LDX uses reserved fields", at=at)
         if one.opcode == LDDW:
             _check_wide(program, at, map_count)
