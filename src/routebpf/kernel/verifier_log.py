@@ -21,6 +21,7 @@ _STATE = re.compile(
     r"(\d+|from \d+ to \d+|caller|callee|returning from callee|to caller at \d+):| ?(frame\d+: )?R\d+\S*="
 )
 _BESIDE = ("processed ", "verification time", "stack depth", "func#", "mark_precise", "cur state:", "old state:")
+_SUMMARY = re.compile(r"processed \d+ insns \(limit.*")  # some reasons do not end their line
 _LAST_LINES = 6  # source lines of the path that are shown
 _LAST_INSTRUCTIONS = 24
 _WIDTH = 116  # columns
@@ -106,7 +107,7 @@ def read_reasons(log: str) -> list[str]:
         if _INSTRUCTION.match(text):
             reasons.clear()
         elif text.strip() and not text.startswith((";", *_BESIDE)) and not _STATE.match(text):
-            reasons.append(text.strip())
+            reasons.append(_SUMMARY.sub("", text).strip())
     return reasons
 
 

@@ -9,14 +9,14 @@ from routebpf.isa import Names, disassemble_one
 from routebpf.objects.btf import Btf
 from routebpf.objects.model import Program
 from routebpf.verifier.explain_case import Case
-from routebpf.verifier.explain_classes import class_of
+from routebpf.verifier.explain_classes import class_of, refined
 from routebpf.verifier.explain_facts import facts_of
 from routebpf.verifier.explain_notes import notes_of
 from routebpf.verifier.explain_origin import Made, Origin, made_by
 from routebpf.verifier.explain_path import Turn, source_line, turns_of
 from routebpf.verifier.explain_values import value_text
 from routebpf.verifier.fault import Finding
-from routebpf.verifier.register import BASE, PTR_TO_BTF_ID, Register
+from routebpf.verifier.register import BASE, PTR_TO_BTF_ID, PTR_TO_STACK, Register
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +63,7 @@ class Explanation:
 def explain(program: Program, finding: Finding, *, license: str = "GPL", kernel_btf: Btf | None = None) -> Explanation:
     """What there is to say about the refusal of `program`. `kernel_btf` names kernel structs."""
     row, groups = class_of(finding.message, finding.rule)
+    row = refined(row, Case(program, finding, row.name, groups, license))
     case = Case(program, finding, row.name, groups, license)
     facts = facts_of(case)
     at = finding.at
@@ -109,7 +110,9 @@ def _value(case: Case, number: int, btf: Btf | None) -> Value:
     if register is None:
         return Value(number, "nothing", "", _origin_text(case, made))
     text = value_text(register, _struct_name(register, btf))
-    return Value(number, text, case.finding.registers.get(number, ""), _origin_text(case, made))
+    # Of a local variable's address, every computation is the compiler's.
+    origin = "" if register.base == PTR_TO_STACK else _origin_text(case, made)
+    return Value(number, text, case.finding.registers.get(number, ""), origin)
 
 
 def _struct_name(register: Register, btf: Btf | None) -> str:

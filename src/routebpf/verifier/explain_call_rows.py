@@ -49,9 +49,9 @@ CALL_ROWS: tuple[RefusalClass, ...] = (
                  "It does not check it.",
                  "compare it before: `if (!pointer) return BPF_OK;`"),
     RefusalClass("argument-type", r"R\d+ type=(?P<held>\S+) expected=(?P<expected>.+)",
-                 "{callee} cannot take a {held} for `{argument}`",
-                 "What it takes there: {expected}.",
-                 "pass the address of a variable, of a map's value, or whatever it takes"),
+                 "{callee} cannot take {held_words} for `{argument}`",
+                 "What it takes there: {expected_words}.",
+                 "pass what it takes: `routebpf spec helpers --find {name}`"),
     RefusalClass("size-negative", r"min value is negative, either use unsigned or",
                  "the size that {callee} is given may be negative",
                  "It would be a huge one.",
@@ -112,7 +112,7 @@ CALL_ROWS: tuple[RefusalClass, ...] = (
                  "{callee} is not given a dynptr that it can take",
                  "A dynptr is a variable of the function, of the kind that the call is for.",
                  "pass `&dynptr`, of a `struct bpf_dynptr dynptr;` in the function"),
-    RefusalClass("iterator", r"(?i)expected (?:an |un)?initialized bpf_iter|expected pointer to an iterator|cannot "
+    RefusalClass("iterator", r"expected (?:an |un)?initialized iter_|expected pointer to an iterator|cannot "
                  "pass in "
                  r"iter_",
                  "the iterator is not in the state that {callee} needs",

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from functools import cache
 
 from routebpf.verifier.explain_call_rows import CALL_ROWS
+from routebpf.verifier.explain_case import Case
 from routebpf.verifier.explain_flow_rows import FLOW_ROWS
 from routebpf.verifier.explain_memory_rows import MEMORY_ROWS
+from routebpf.verifier.explain_origin import Origin, made_by, packet_moved_by
 from routebpf.verifier.explain_row import RefusalClass
 from routebpf.verifier.fault import Rule
+from routebpf.verifier.register import SCALAR_VALUE
 
-CLASSES: tuple[RefusalClass, ...] = (*MEMORY_ROWS, *CALL_ROWS, *FLOW_ROWS)
+CLASSES: tuple[RefusalClass, ...] = (*FLOW_ROWS, *MEMORY_ROWS, *CALL_ROWS)
 
 # Where no row of a class fits: the rule that was broken, and what it is for.
 # fmt: off
@@ -64,3 +68,36 @@ def class_of(message: str, rule: Rule) -> tuple[RefusalClass, dict[str, str]]:
             return row, {name: value for name, value in found.groupdict().items() if value is not None}
     title, why = _BY_RULE[rule]
     return RefusalClass(rule.name.lower().replace("_", "-"), "", title, why, ""), {}
+
+
+def _is_null(case: Case) -> bool:
+    return case.register is not None and case.register.is_null
+
+
+def _is_moved_packet(case: Case) -> bool:
+    """Whether the number at fault was loaded before a call that may have moved the packet."""
+    number, register = case.finding.register, case.register
+    moved = packet_moved_by(case.program, case.finding.trace)
+    if moved is None or number is None or register is None or register.type != SCALAR_VALUE or register.range.is_const:
+        return False
+    made = made_by(case.program, case.finding.trace, number)
+    if made is None or made.origin not in (Origin.READ, Origin.COMPUTED):
+        return False
+    return made.at not in case.finding.trace[_last(case.finding.trace, moved) :]
+
+
+def _last(trace: tuple[int, ...], at: int) -> int:
+    return len(trace) - 1 - trace[::-1].index(at)
+
+
+# Classes that what the register holds tells from others with the same words.
+_REFINED: dict[str, tuple[tuple[Callable[[Case], bool], str], ...]] = {
+    "not-a-pointer": ((_is_null, "null-pointer"), (_is_moved_packet, "packet-moved")),
+    "argument-type": ((_is_moved_packet, "packet-moved"),),
+}
+
+
+def refined(row: RefusalClass, case: Case) -> RefusalClass:
+    """The narrower class that the case belongs to, or the same."""
+    name = next((name for fits, name in _REFINED.get(row.name, ()) if fits(case)), None)
+    return row if name is None else next(one for one in CLASSES if one.name == name)

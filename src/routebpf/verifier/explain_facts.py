@@ -22,6 +22,32 @@ _RELEASES = {
 _PAIRS = (("_new", "_destroy"), ("_acquire", "_release"), ("_create", "_release"), ("_save", "_restore"))
 
 
+# What the kernel calls a type, in words.
+_TYPE_WORDS = {
+    "scalar": "a number",
+    "fp": "the address of a local variable",
+    "ctx": "the context",
+    "pkt": "a pointer into the packet",
+    "pkt_end": "the end of the packet",
+    "map_ptr": "a map",
+    "map_key": "a pointer to a map's key",
+    "map_value": "a pointer to a map's value",
+    "mem": "a pointer to memory",
+    "rdonly_mem": "a pointer to read-only memory",
+    "ringbuf_mem": "a ring buffer record",
+    "func": "a function",
+    "sock_common": "a socket",
+    "sock": "a socket",
+    "tcp_sock": "a TCP socket",
+    "xdp_sock": "an XDP socket",
+    "ptr_": "a kernel object",
+    "trusted_ptr_": "a kernel object that is held",
+    "rcu_ptr_": "a kernel object in an RCU section",
+    "dynptr_ptr": "a dynptr",
+}
+_NOT_HERE = ("pkt_meta", "buf")  # types that programs of routes never have
+
+
 class Facts(dict[str, str]):
     """Facts by name; what is not known is "it"."""
 
@@ -40,9 +66,19 @@ def facts_of(case: Case) -> Facts:
         facts["reg"] = f"r{number}"
     _add_call(case, facts)
     _add_packet(case, facts)
+    facts["held_words"] = type_words(facts["held"]) if "held" in facts else "this pointer"
+    if "expected" in facts:
+        facts["expected_words"] = type_words(facts["expected"])
     if "acquired" in facts:
         facts["release"] = _release(called_name(case.program, int(facts["acquired"])))
     return facts
+
+
+def type_words(names: str) -> str:
+    """Types as the kernel names them ("fp, pkt"), in words."""
+    known = [one for one in names.split(", ") if one not in _NOT_HERE]
+    words = list(dict.fromkeys(_TYPE_WORDS.get(one, f"a {one.strip('_')} pointer") for one in known))
+    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} or {words[-1]}"
 
 
 def _add_call(case: Case, facts: Facts) -> None:

@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-from routebpf.verifier.explain_row import RefusalClass
+from routebpf.verifier.explain_row import NEVER, RefusalClass
 
 # fmt: off
 MEMORY_ROWS: tuple[RefusalClass, ...] = (
     # The packet.
-    RefusalClass("packet-negative-offset", r"(?s)R\d+ min value is negative, either use unsigned index.*packet|"
-                 r"min value is negative.*\bpkt\b",
-                 "the offset into the packet may be negative",
-                 "A negative offset is before the packet.",
-                 "make the offset unsigned, or give it a lower bound: `if (offset < 0) return BPF_OK;`"),
     RefusalClass("packet-bounds",
                  r"invalid access to packet, off=(?P<off>-?\d+) size=(?P<size>\d+)|offset is outside of the packet",
                  "the packet may end before what is accessed here",
@@ -50,6 +45,15 @@ MEMORY_ROWS: tuple[RefusalClass, ...] = (
                  "as long as plain additions are all that is done to it.",
                  "follow a pointer that comes from one of these; to read kernel memory at an address, call "
                  "bpf_probe_read_kernel()"),
+    RefusalClass("null-pointer", NEVER,
+                 "the pointer is NULL on this path",
+                 "A condition found it to be NULL, or it was set to NULL, and the path comes here all the same.",
+                 "leave where it is NULL: `if (!pointer) return BPF_OK;`, and nothing else in that condition"),
+    RefusalClass("packet-moved", NEVER,
+                 "this pointer into the packet is void: the packet may have moved",
+                 "After a call that may move the packet, pointers into it that were loaded before are numbers to the "
+                 "kernel.",
+                 "load skb->data and skb->data_end again after the call, and compare again"),
     RefusalClass("packet-end-access", r"invalid mem access 'pkt_end'|R\d+ pointer arithmetic on pkt_end prohibited",
                  "skb->data_end can only be compared with",
                  "What is at the end of the packet, or before it, is reached from skb->data.",
@@ -60,7 +64,7 @@ MEMORY_ROWS: tuple[RefusalClass, ...] = (
                  "The address of a map is for helpers; its values are found with bpf_map_lookup_elem().",
                  "look the key up: `value = bpf_map_lookup_elem(&map, &key);`"),
     RefusalClass("wrong-pointer", r"invalid mem access '(?P<held>\w+)'",
-                 "a {held} pointer cannot be followed",
+                 "{held_words} cannot be followed",
                  "It is for helpers and comparisons only.",
                  ""),
     RefusalClass("different-pointers", r"same insn cannot be used with different pointers",
@@ -79,19 +83,23 @@ MEMORY_ROWS: tuple[RefusalClass, ...] = (
                  "the offset into the context is not a constant",
                  "The kernel rewrites accesses to the context, and must know when loading which field it is.",
                  "name the field; for skb->cb[i], unroll the loop or use a switch"),
-    RefusalClass("context-moved", r"(?:dereference of modified|negative offset) (?P<what>\w+) ptr R\d+ off=(?P<off>\S+)"
+    RefusalClass("context-moved", r"(?:dereference of modified|negative offset) ctx ptr R\d+ off=\S+ disallowed",
+                 "a pointer into the context is followed or passed on",
+                 "The kernel rewrites accesses to the context, and takes its address only as it was given.",
+                 "name the field where it is used, as `skb->mark`; for skb->cb[i], unroll the loop or use a switch"),
+    RefusalClass("pointer-moved", r"(?:dereference of modified|negative offset) (?P<held>\w+) ptr R\d+ off=(?P<off>\S+)"
                  r" disallowed",
-                 "a changed {what} pointer is passed on or followed",
+                 "{held_words} is passed on or followed after it was changed",
                  "The kernel takes it only as it was given.",
-                 "keep the pointer as it is, and name the field where it is used: `skb->mark`"),
+                 "keep the pointer as it is"),
 
     # Values of maps.
-    RefusalClass("map-value-negative", r"(?s)(?=.*min value is (?:negative|outside)).*map value|"
-                 r"R\d+ min value is negative, either use unsigned index or do a if",
-                 "the offset may be negative",
+    RefusalClass("negative-offset", r"min value is negative, either use unsigned index|invalid access to map value, "
+                 r"value_size=\d+ off=-",
+                 "the access may be before the start of the memory: the offset may be negative",
                  "The number has no lower bound that the kernel knows: it may be signed, or have been subtracted "
                  "from.",
-                 "make the index unsigned, or compare it: `if (index < 0 || index >= N) return BPF_OK;`"),
+                 "make the offset unsigned, or compare it: `if (offset < 0 || offset >= N) return BPF_OK;`"),
     RefusalClass("map-value-bounds", r"invalid access to map value, value_size=(?P<value_size>\d+) off=(?P<off>-?\d+)"
                  r" size=(?P<size>\d+)",
                  "the access may be beyond the value's {value_size} bytes",
@@ -209,16 +217,18 @@ MEMORY_ROWS: tuple[RefusalClass, ...] = (
                  "a pointer is subtracted from a number, or something from the frame pointer",
                  "The result is no pointer that the kernel could follow.",
                  "subtract numbers from pointers, and add to them"),
-    RefusalClass("pointer-offset-unbounded", r"with unbounded min value is not allowed|makes (?P<held>\w+) pointer "
-                 "be out "
-                 r"of bounds|math between (?P<kind>\w+) pointer and (?P<number>\S+) is not allowed|pointer offset "
-                 r"\S+ is "
-                 r"not allowed",
-                 "the number that is added to the pointer may be too large or too small",
-                 "Pointers may be moved by less than 512 MB either way; the kernel does not know that this is less.",
-                 "bound it before: `if (offset > LIMIT) return BPF_OK;`, with an unsigned offset"),
+    RefusalClass("pointer-offset-negative", r"with unbounded min value is not allowed",
+                 "the number that is added to the pointer may be negative: it has no lower bound",
+                 "It may be signed, or have been subtracted from; as an unsigned number it would be huge.",
+                 "make the index unsigned, or compare it: `if (index < 0 || index >= N) return BPF_OK;`"),
+    RefusalClass("pointer-offset-unbounded", r"makes (?P<held>\w+) pointer be out of bounds|math between (?P<kind>\w+) "
+                 r"pointer and (?P<number>\S+) is not allowed|pointer offset \S+ is not allowed",
+                 "the number that is combined with the pointer may be too large or too small",
+                 "Pointers may be moved by less than 512 MB either way.",
+                 "bound it before: `if (offset > LIMIT) return BPF_OK;`, with an unsigned offset; align offsets, not "
+                 "pointers"),
     RefusalClass("pointer-arithmetic", r"pointer arithmetic on (?P<held>\w+) prohibited",
-                 "a {held} pointer cannot be computed with",
+                 "{held_words} cannot be computed with",
                  "It is used only as it was given.",
                  "keep the pointer as it is"),
     RefusalClass("pointer-leak", r"leaks addr (?:into|as)|leaking pointer|pointer arithmetic prohibited|pointer "

@@ -35,10 +35,7 @@ def _about_moved_packet(case: Case) -> str:
     at = packet_moved_by(case.program, case.finding.trace)
     if at is None:
         return ""
-    return (
-        f"{called_name(case.program, at)}() may have moved the packet {_where(case, at)}; pointers into it from before "
-        "are void: load skb->data and skb->data_end again after it, and compare again"
-    )
+    return f"{called_name(case.program, at)}() may have moved it {_where(case, at)}"
 
 
 def _about_packet(case: Case) -> str:
@@ -105,8 +102,7 @@ def _about_unset_byte(case: Case) -> str:
 
 
 _NOTES: dict[str, Callable[[Case], str]] = {
-    "not-a-pointer": _about_moved_packet,
-    "argument-type": _about_moved_packet,
+    "packet-moved": _about_moved_packet,
     "packet-bounds": _about_packet,
     "context-field": _about_context,
     "helper-of-other-type": _about_helper,

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+NEVER = r"(?!)"  # the pattern of a class that is told from another by what the register holds
+
 
 @dataclass(frozen=True, slots=True)
 class RefusalClass:

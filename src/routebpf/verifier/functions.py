@@ -131,9 +131,11 @@ def _parameter(
     try:
         size = btf.size_of(held.type_id)
     except InputError:
+        kind = btf.kind(target_id)
+        word = "UNKNOWN" if kind is BtfKind.VOID else kind.name
         raise Fault(
             Rule.FUNCTION,
-            f"arg#{number} reference type('{btf.kind(target_id).name} {name}') size cannot be determined: -22",
+            f"arg#{number} reference type('{word} {name}') size cannot be determined: -22",
         ) from None
     return Parameter(Passed.MEMORY, maybe_null, size)
 

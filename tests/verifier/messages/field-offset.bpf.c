@@ -1,0 +1,29 @@
+#include <routebpf.h>
+
+struct entry {
+    struct bpf_spin_lock lock;
+    __u32 packets;
+};
+
+struct {
+    __uint(type, BPF_MAP_TYPE_ARRAY);
+    __uint(max_entries, 1);
+    __type(key, __u32);
+    __type(value, struct entry);
+} table SEC(".maps");
+
+SEC("lwt_xmit")
+int probe(struct __sk_buff *skb)
+{
+    __u32 zero = 0;
+    struct entry *entry = bpf_map_lookup_elem(&table, &zero);
+
+    if (!entry)
+        return BPF_OK;
+    bpf_spin_lock((void *)&entry->packets);
+    entry->packets++;
+    bpf_spin_unlock((void *)&entry->packets);
+    return BPF_OK;
+}
+
+char LICENSE[] SEC("license") = "GPL";

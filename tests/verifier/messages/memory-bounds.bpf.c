@@ -1,0 +1,20 @@
+#include <routebpf.h>
+
+struct {
+    __uint(type, BPF_MAP_TYPE_RINGBUF);
+    __uint(max_entries, 4096);
+} events SEC(".maps");
+
+SEC("lwt_xmit")
+int probe(struct __sk_buff *skb)
+{
+    __u8 *record = bpf_ringbuf_reserve(&events, 16, 0);
+
+    if (!record)
+        return BPF_OK;
+    record[skb->mark & 31] = 1;
+    bpf_ringbuf_submit(record, 0);
+    return BPF_OK;
+}
+
+char LICENSE[] SEC("license") = "GPL";

@@ -1,0 +1,19 @@
+#include <routebpf.h>
+
+SEC("lwt_xmit")
+int probe(struct __sk_buff *skb)
+{
+    void *data = (void *)(long)skb->data;
+    void *data_end = (void *)(long)skb->data_end;
+    struct iphdr *ip = data;
+
+    if (data + sizeof(*ip) > data_end)
+        return BPF_OK;
+    __u8 *option = data + skb->mark;
+
+    if ((void *)(option + 1) > data_end)
+        return BPF_OK;
+    return *option == 1 ? BPF_DROP : BPF_OK;
+}
+
+char LICENSE[] SEC("license") = "GPL";

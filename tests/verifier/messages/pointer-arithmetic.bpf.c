@@ -1,0 +1,14 @@
+#include <routebpf.h>
+
+SEC("lwt_xmit")
+int probe(struct __sk_buff *skb)
+{
+    struct bpf_sock *sk = skb->sk;
+
+    if (!sk)
+        return BPF_OK;
+    void *member = (void *)sk + (skb->mark & 4);
+    return *(__u32 *)member == 2 ? BPF_DROP : BPF_OK;
+}
+
+char LICENSE[] SEC("license") = "GPL";

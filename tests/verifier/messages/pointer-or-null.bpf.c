@@ -1,0 +1,11 @@
+#include <routebpf.h>
+
+SEC("lwt_xmit")
+int probe(struct __sk_buff *skb)
+{
+    struct bpf_sock *sk = skb->sk;
+
+    return sk->family == 2 ? BPF_DROP : BPF_OK;
+}
+
+char LICENSE[] SEC("license") = "GPL";

@@ -1,0 +1,16 @@
+#include <routebpf.h>
+
+SEC("lwt_xmit")
+int probe(struct __sk_buff *skb)
+{
+    void *data = (void *)(long)skb->data;
+    void *data_end = (void *)(long)skb->data_end;
+    struct iphdr *ip = data;
+
+    if (data + sizeof(*ip) > data_end)
+        return BPF_OK;
+    asm volatile("%0 += %1" : "+r"(data) : "r"(data_end));
+    return *(__u8 *)data == 1 ? BPF_DROP : BPF_OK;
+}
+
+char LICENSE[] SEC("license") = "GPL";

@@ -1,0 +1,12 @@
+#include <routebpf.h>
+
+SEC("lwt_xmit")
+int probe(struct __sk_buff *skb)
+{
+    char text[8];
+
+    bpf_copy_from_user(text, sizeof(text), (void *)0x1000);
+    return text[0] ? BPF_DROP : BPF_OK;
+}
+
+char LICENSE[] SEC("license") = "GPL";

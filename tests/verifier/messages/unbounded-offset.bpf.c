@@ -1,0 +1,27 @@
+#include <routebpf.h>
+
+struct entry {
+    __u64 values[8];
+};
+
+struct {
+    __uint(type, BPF_MAP_TYPE_ARRAY);
+    __uint(max_entries, 1);
+    __type(key, __u32);
+    __type(value, struct entry);
+} table SEC(".maps");
+
+SEC("lwt_xmit")
+int probe(struct __sk_buff *skb)
+{
+    __u32 zero = 0;
+    struct entry *entry = bpf_map_lookup_elem(&table, &zero);
+
+    if (!entry)
+        return BPF_OK;
+    __u32 index = skb->mark;
+
+    return entry->values[index] == 1 ? BPF_DROP : BPF_OK;
+}
+
+char LICENSE[] SEC("license") = "GPL";
