@@ -12,7 +12,7 @@ import pytest
 
 from command_line import COMMAND, DROP_SMTP, MAIL, ROOT, routebpf
 
-AUTHORS = ["run", "exec", "disasm", "spec", "bench"]
+AUTHORS = ["run", "exec", "verify", "disasm", "spec", "bench"]
 COMMANDS = re.findall(r"^  (\w+)  ", routebpf("--help").stdout.partition("Commands:")[2], re.MULTILINE)
 
 

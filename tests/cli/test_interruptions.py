@@ -102,7 +102,7 @@ def on_terminal(*arguments: object, feed: float = 0) -> tuple[bytes, bytes]:
 
 
 def test_a_progress_bar_is_shown_on_a_terminal_after_a_second_and_taken_away() -> None:
-    shown, out = on_terminal("run", DROP_SMTP, "--pcap", "-", feed=1.8)
+    shown, out = on_terminal("run", DROP_SMTP, "--pcap", "-", feed=4)
     assert "━".encode() in shown
     assert shown.rstrip().endswith(b"\x1b[2K")  # the line is empty again
     assert b"265 packets, " in out
