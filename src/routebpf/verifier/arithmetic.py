@@ -9,12 +9,14 @@ from collections.abc import Callable
 
 from routebpf.isa import Form, Instruction, Kind
 from routebpf.isa.opcodes import ADDR_SPACE_CAST, MOVSX_BITS, R10, SIGNED_OPERATORS
-from routebpf.verifier.bounds import S32_MAX
+from routebpf.verifier.bounds import S32_MAX, S32_MIN, s32
 from routebpf.verifier.fault import Fault, Rule
 from routebpf.verifier.pointer_arithmetic import move, plain
 from routebpf.verifier.precision import demand
 from routebpf.verifier.register import (
     ADD_CONST,
+    ADD_CONST32,
+    ADD_CONST64,
     NOT_INIT,
     PTR_TO_ARENA,
     SCALAR_VALUE,
@@ -23,12 +25,14 @@ from routebpf.verifier.register import (
     known,
 )
 from routebpf.verifier.run import Run, Step, unset
-from routebpf.verifier.scalar import UNKNOWN, extend_sign, extend_sign32, low32
+from routebpf.verifier.scalar import UNKNOWN, Range, extend_sign, extend_sign32, low32
 from routebpf.verifier.scalar_alu import OPERATIONS, in_byte_order, negate
+from routebpf.verifier.tnum import M32
 
 _SHIFTS = ("<<=", ">>=", "s>>=")
 _DIVISIONS = ("/=", "%=")
 _BITWISE = ("&=", "|=", "^=")
+_LINKING = ("+=", "-=")
 
 
 def fails(rule: Rule, message: str) -> Step:
@@ -77,8 +81,7 @@ def _constant_step(run: Run, at: int, one: Instruction, operator: str, wide: boo
     compute = OPERATIONS[operator, wide]
     problem = _constant_problem(one, operator, wide)
     is_bitwise = operator in _BITWISE
-    links = operator == "+=" and wide
-    can_link = by.value <= S32_MAX
+    links = operator in _LINKING
 
     def step() -> int:
         a = run.regs[dst]
@@ -95,10 +98,7 @@ def _constant_step(run: Run, at: int, one: Instruction, operator: str, wide: boo
         new = compute(a.range, by)
         off, id = a.off, 0
         if links and a.id:
-            if a.id & ADD_CONST or not can_link:
-                off = 0
-            else:
-                id, off = a.id | ADD_CONST, by.value
+            id, off = _link(a, by, operator, wide)
         elif new is UNKNOWN or (is_bitwise and new.is_const):
             off = 0
         run.regs[dst] = Register(SCALAR_VALUE, new, off, id)
@@ -111,7 +111,7 @@ def _register_step(run: Run, at: int, dst: int, src: int, operator: str, wide: b
     following = at + 1
     compute = OPERATIONS[operator, wide]
     is_bitwise = operator in _BITWISE
-    links = operator == "+=" and wide
+    links = operator in _LINKING and dst != src
 
     def step() -> int:
         regs = run.regs
@@ -129,11 +129,8 @@ def _register_step(run: Run, at: int, dst: int, src: int, operator: str, wide: b
             return following
         new = compute(a.range, b.range)
         off, id = a.off, 0
-        if links and a.id and b.range.is_const:
-            if a.id & ADD_CONST or b.range.value > S32_MAX:
-                off = 0
-            else:
-                id, off = a.id | ADD_CONST, b.range.value
+        if links and a.id and (b.range.is_const if wide else b.range.is_const32()):
+            id, off = _link(a, b.range, operator, wide)
         elif new is UNKNOWN or (is_bitwise and new.is_const):
             off = 0
         regs[dst] = Register(SCALAR_VALUE, new, off, id)
@@ -141,6 +138,20 @@ def _register_step(run: Run, at: int, dst: int, src: int, operator: str, wide: b
         return following
 
     return step
+
+
+def _link(a: Register, by: Range, operator: str, wide: bool) -> tuple[int, int]:
+    """(id, off) of a number that was linked to others, after a constant was added to it or taken from it.
+
+    kernel: adjust_reg_min_max_vals().
+    """
+    distance = by.smin if wide else s32(by.value)
+    if operator == "-=":
+        distance = -distance if distance != S32_MIN else S32_MAX + 1
+    fits = S32_MIN <= distance <= S32_MAX
+    if not fits or a.id & ADD_CONST or (not wide and a.range.umax > M32):
+        return 0, 0
+    return a.id | (ADD_CONST64 if wide else ADD_CONST32), distance
 
 
 def _pointer_and_number(run: Run, dst: int, pointer: Register, number: Register, operator: str, wide: bool) -> Register:

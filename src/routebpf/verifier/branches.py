@@ -16,6 +16,7 @@ from routebpf.verifier.precision import demand
 from routebpf.verifier.references import forget
 from routebpf.verifier.register import (
     ADD_CONST,
+    ADD_CONST32,
     AT_PKT_END,
     BASE,
     BEYOND_PKT_END,
@@ -161,9 +162,9 @@ def _fork(run: Run, dst: int, src: int, a: Register, b: Register, operator: str,
     """Both ways are possible: the jump is followed later."""
     linked: Linked = []
     if src >= 0 and b.type == SCALAR_VALUE and b.id:
-        _collect_linked(run.state, b.id, linked)
+        _collect_linked(run, b.id, linked)
     if a.type == SCALAR_VALUE and a.id:
-        _collect_linked(run.state, a.id, linked)
+        _collect_linked(run, a.id, linked)
     if len(linked) > 1:
         run.note_history()
         _share_dependencies(run.state, linked)
@@ -204,11 +205,11 @@ def _refine(
                 _sync_linked(state, regs[dst], dst, linked)
 
 
-def _collect_linked(state: State, id: int, linked: Linked) -> None:
+def _collect_linked(run: Run, id: int, linked: Linked) -> None:
     """Numbers that are known to be the same, or a constant apart (kernel: collect_linked_regs())."""
     id &= ~ADD_CONST
-    for frame in reversed(state.frames):
-        for number in range(10):
+    for frame in reversed(run.state.frames):
+        for number in run.live[run.state.instruction_of(frame.number)]:
             register = frame.registers[number]
             if register.type == SCALAR_VALUE and register.id & ~ADD_CONST == id:
                 if len(linked) < _MOST_LINKED:
@@ -248,10 +249,14 @@ def _sync_linked(state: State, learnt: Register, number: int, linked: Linked) ->
         register = _held(frame, is_register, place)
         if register is None or register.type != SCALAR_VALUE or (register.id ^ learnt.id) & ~ADD_CONST:
             continue
+        if (register.id ^ learnt.id) & ADD_CONST == ADD_CONST:
+            continue  # the one in 32 bits, the other in 64: they may be more than their constants apart
         if not (register.id | learnt.id) & ADD_CONST or register.off == learnt.off:
             new = learnt
         else:
-            new = Register(SCALAR_VALUE, _shifted(learnt.range, register.off - learnt.off), register.off, learnt.id)
+            narrow = bool((register.id | learnt.id) & ADD_CONST32)
+            range = _shifted(learnt.range, register.off - learnt.off, narrow)
+            new = Register(SCALAR_VALUE, range, register.off, register.id)
         if is_register:
             frame.registers[place] = new
         else:
@@ -265,11 +270,15 @@ def _held(frame: Frame, is_register: bool, place: int) -> Register | None:
     return slot.register if slot is not None else None
 
 
-def _shifted(a: Range, by: int) -> Range:
+def _shifted(a: Range, by: int, narrow: bool) -> Range:
+    """`a` and `by`; `narrow`: of the low 32 bits."""
     delta = constant(by)
     b = a.bounds()
     add_bounds(b, delta)
     b.bits = tnum.add(b.bits, delta.bits)
+    if narrow:
+        b.extend32()
+    b.sync()
     return sane_range_of(b)
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from routebpf.isa import Instruction, Kind
 from routebpf.isa.opcodes import FORMS, PSEUDO_KFUNC_CALL
 from routebpf.spec import Helper, Kfunc, KfuncFlag, ReturnKind, helper_by_id, kfunc_by_name
-from routebpf.spec.effects import NO_EFFECTS, Effects, helper_effects, kfunc_effects
+from routebpf.spec.effects import NO_EFFECTS, Effects, Special, helper_effects, kfunc_effects
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +27,10 @@ class Callee:
     @property
     def moves_packet(self) -> bool:
         return self.helper is not None and self.helper.moves_packet
+
+    @property
+    def is_tail_call(self) -> bool:
+        return self.effects.special is Special.TAIL_CALL
 
     @property
     def might_sleep(self) -> bool:

@@ -62,9 +62,22 @@ def call_step(run: Run, at: int, one: Instruction, _form: Form) -> Step:
             call_helper(run, callee)
         if callee.moves_packet:
             forget_packet(run)
+        if callee.is_tail_call and len(run.state.frames) > 1:
+            return _leave_by_tail_call(run, at)
         return at + 1
 
     return step
+
+
+def _leave_by_tail_call(run: Run, at: int) -> int:
+    """A tail call in a function ends it, and what it called may have moved the packet; or it fails, and goes on.
+
+    kernel: check_helper_call(), BPF_FUNC_tail_call.
+    """
+    run.push(at + 1)
+    forget_packet(run)
+    run.set_scalar(0, UNKNOWN_SCALAR)
+    return _return(run)
 
 
 def _note_call(run: Run, callee: Callee) -> None:

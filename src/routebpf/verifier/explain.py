@@ -16,7 +16,7 @@ from routebpf.verifier.explain_origin import Made, Origin, made_by
 from routebpf.verifier.explain_path import Turn, source_line, turns_of
 from routebpf.verifier.explain_values import value_text
 from routebpf.verifier.fault import Finding
-from routebpf.verifier.register import BASE, PTR_TO_BTF_ID, PTR_TO_STACK, Register
+from routebpf.verifier.register import BASE, PTR_TO_BTF_ID, PTR_TO_STACK, SCALAR_VALUE, Register
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +106,8 @@ def _function(program: Program, at: int | None) -> str:
 
 def _value(case: Case, number: int, btf: Btf | None) -> Value:
     register = case.finding.held.get(number)
-    made = made_by(case.program, case.finding.trace, number)
+    is_pointer = register is not None and register.type != SCALAR_VALUE
+    made = made_by(case.program, case.finding.trace, number, is_pointer=is_pointer)
     if register is None:
         return Value(number, "nothing", "", _origin_text(case, made))
     text = value_text(register, _struct_name(register, btf))

@@ -19,7 +19,12 @@ CALL_ROWS: tuple[RefusalClass, ...] = (
                  "there is no such helper",
                  "The number that is called belongs to no helper that kernels up to 6.18 have.",
                  "include <routebpf.h> or bpf_helpers.h instead of declaring helpers by hand"),
-    RefusalClass("gpl-only", r"cannot call (?:GPL-restricted|kernel) function from non-GPL compatible program",
+    RefusalClass("gpl-only-kfuncs", r"cannot call kernel function from non-GPL",
+                 "kfuncs are for GPL programs only, and the licence is \"{license}\"",
+                 "The kernel lets only programs with a GPL-compatible licence call its functions.",
+                 "`char LICENSE[] SEC(\"license\") = \"GPL\";` (or \"Dual BSD/GPL\", \"Dual MIT/GPL\") if you may "
+                 "license it so"),
+    RefusalClass("gpl-only", r"cannot call GPL-restricted function from non-GPL compatible program",
                  "{callee} is for GPL programs only, and the licence is \"{license}\"",
                  "The kernel lets only programs with a GPL-compatible licence call it.",
                  "`char LICENSE[] SEC(\"license\") = \"GPL\";` (or \"Dual BSD/GPL\", \"Dual MIT/GPL\") if you may "
@@ -47,7 +52,7 @@ CALL_ROWS: tuple[RefusalClass, ...] = (
     RefusalClass("argument-or-null", r"R\d+ type=(?P<held>\w*or_null_?) expected=(?P<expected>.+)",
                  "{callee} is given a pointer that may be NULL for `{argument}`",
                  "It does not check it.",
-                 "compare it before: `if (!pointer) return BPF_OK;`"),
+                 "compare it before: `if (!{variable}) return BPF_OK;`"),
     RefusalClass("argument-type", r"R\d+ type=(?P<held>\S+) expected=(?P<expected>.+)",
                  "{callee} cannot take {held_words} for `{argument}`",
                  "What it takes there: {expected_words}.",

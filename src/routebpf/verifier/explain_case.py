@@ -42,7 +42,7 @@ class Case:
 
     @property
     def is_call(self) -> bool:
-        return self.form is not None and self.form.kind is Kind.CALL
+        return self.finding.at is not None and self.form is not None and self.form.kind is Kind.CALL
 
     @property
     def is_write(self) -> bool:

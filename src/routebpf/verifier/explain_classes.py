@@ -10,7 +10,7 @@ from routebpf.verifier.explain_call_rows import CALL_ROWS
 from routebpf.verifier.explain_case import Case
 from routebpf.verifier.explain_flow_rows import FLOW_ROWS
 from routebpf.verifier.explain_memory_rows import MEMORY_ROWS
-from routebpf.verifier.explain_origin import Origin, made_by, packet_moved_by
+from routebpf.verifier.explain_origin import Origin, made_by, packet_moved_by, released_by
 from routebpf.verifier.explain_row import RefusalClass
 from routebpf.verifier.fault import Rule
 from routebpf.verifier.register import SCALAR_VALUE
@@ -86,14 +86,38 @@ def _is_moved_packet(case: Case) -> bool:
     return made.at not in case.finding.trace[_last(case.finding.trace, moved) :]
 
 
+def _is_released(case: Case) -> bool:
+    """Whether the number at fault was an object that was released."""
+    number, register = case.finding.register, case.register
+    if number is None or register is None or register.type != SCALAR_VALUE or register.range.is_const:
+        return False
+    made = made_by(case.program, case.finding.trace, number)
+    if made is None or made.origin is not Origin.RETURNED:
+        return False
+    return released_by(case.program, case.finding.trace, made) is not None
+
+
+def _is_parameter(case: Case) -> bool:
+    """Whether the pointer at fault is a parameter of a function that is verified by itself."""
+    number, function = case.finding.register, case.program.function_at(case.at)
+    if number is None or function is None or not function.is_global or not function.start:
+        return False
+    return made_by(case.program, case.finding.trace, number, is_pointer=True) is None
+
+
 def _last(trace: tuple[int, ...], at: int) -> int:
     return len(trace) - 1 - trace[::-1].index(at)
 
 
 # Classes that what the register holds tells from others with the same words.
 _REFINED: dict[str, tuple[tuple[Callable[[Case], bool], str], ...]] = {
-    "not-a-pointer": ((_is_null, "null-pointer"), (_is_moved_packet, "packet-moved")),
-    "argument-type": ((_is_moved_packet, "packet-moved"),),
+    "not-a-pointer": (
+        (_is_null, "null-pointer"),
+        (_is_moved_packet, "packet-moved"),
+        (_is_released, "released"),
+    ),
+    "argument-type": ((_is_moved_packet, "packet-moved"), (_is_released, "released")),
+    "pointer-or-null": ((_is_parameter, "parameter-or-null"),),
 }
 
 

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import re
+
 from routebpf.isa.opcodes import PSEUDO_CALL
+from routebpf.spec import CONTEXT_FIELDS
 from routebpf.verifier.explain_case import Case
-from routebpf.verifier.explain_origin import called_name
+from routebpf.verifier.explain_origin import called_name, made_by
+from routebpf.verifier.explain_path import source_line
 from routebpf.verifier.register import BASE, PTR_TO_PACKET
 
 # How what a call gave is released, where the names of the calls do not tell.
@@ -19,6 +23,7 @@ _RELEASES = {
     "bpf_cgroup_ancestor": "bpf_cgroup_release()",
     "bpf_task_get_cgroup1": "bpf_cgroup_release()",
 }
+_ASSIGNED = re.compile(r"\b([A-Za-z_]\w*)\s*=(?!=)")
 _PAIRS = (("_new", "_destroy"), ("_acquire", "_release"), ("_create", "_release"), ("_save", "_restore"))
 
 
@@ -65,13 +70,32 @@ def facts_of(case: Case) -> Facts:
     if number is not None:
         facts["reg"] = f"r{number}"
     _add_call(case, facts)
+    facts["variable"] = _variable(case)
     _add_packet(case, facts)
+    if case.kind == "context-field":
+        facts["field"] = _context_field(int(facts["off"]), is_write=case.is_write)
     facts["held_words"] = type_words(facts["held"]) if "held" in facts else "this pointer"
     if "expected" in facts:
         facts["expected_words"] = type_words(facts["expected"])
     if "acquired" in facts:
         facts["release"] = _release(called_name(case.program, int(facts["acquired"])))
     return facts
+
+
+def _variable(case: Case) -> str:
+    """What the source calls the value at fault, by the line that made it; "pointer" if that does not tell."""
+    number = case.finding.register
+    made = made_by(case.program, case.finding.trace, number, is_pointer=True) if number is not None else None
+    line = source_line(case.program, made.at) if made is not None else None
+    found = _ASSIGNED.search(line.text) if line is not None else None
+    return found[1] if found else "pointer"
+
+
+def _context_field(offset: int, *, is_write: bool) -> str:
+    held = next((one for one in CONTEXT_FIELDS if one.offset <= offset < one.offset + one.size), None)
+    if held is None:
+        return f"byte {offset} of the context"
+    return f"skb->{held.name} in this way" if (held.write if is_write else held.read) else f"skb->{held.name}"
 
 
 def type_words(names: str) -> str:
@@ -103,7 +127,7 @@ def _add_packet(case: Case, facts: Facts) -> None:
     if register is None or register.type & BASE != PTR_TO_PACKET:
         return
     is_fixed = register.range.is_const
-    facts["pointer"] = "data" if is_fixed else "pointer"
+    facts["pointer"] = "data" if is_fixed else f"(void *){facts['variable']}"
     if "off" in facts and "size" in facts:
         # What the kernel counts from is the pointer before a fixed offset was added to it.
         own = 0 if is_fixed else register.off

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from routebpf.isa.opcodes import PSEUDO_CALL
 from routebpf.spec import CONTEXT_FIELDS, helper_by_name, kfunc_by_name
 from routebpf.verifier.explain_case import Case
-from routebpf.verifier.explain_origin import called_name, packet_moved_by
+from routebpf.verifier.explain_origin import called_name, made_by, packet_moved_by, released_by
 from routebpf.verifier.explain_path import source_line
 from routebpf.verifier.explain_values import number_text
 from routebpf.verifier.register import BASE, MAX_PACKET_OFF, PTR_TO_PACKET
@@ -15,15 +16,15 @@ from routebpf.verifier.register import BASE, MAX_PACKET_OFF, PTR_TO_PACKET
 def notes_of(case: Case) -> tuple[str, ...]:
     """Sentences, the most telling first."""
     found = [_NOTES[case.kind](case)] if case.kind in _NOTES else []
-    if case.finding.callers:
-        found.append(_callers(case))
+    found.append(_callers(case))
     return tuple(filter(None, [case.finding.note, *found]))
 
 
 def _callers(case: Case) -> str:
-    lines = [source_line(case.program, at) for at in case.finding.callers]
-    told = [f"line {line.line} `{line.text.strip()}`" for line in lines if line]
-    return f"called from {', from '.join(reversed(told))}" if told else ""
+    """The helpers and kfuncs that the function at hand is a callback of; the path tells of other calls."""
+    calls = [at for at in case.finding.callers if case.program.instructions[at].src != PSEUDO_CALL]
+    told = [f"{called_name(case.program, at)}() {_where(case, at)}" for at in reversed(calls)]
+    return f"it is a callback of {', inside one of '.join(told)}" if told else ""
 
 
 def _where(case: Case, at: int) -> str:
@@ -93,16 +94,19 @@ def _about_acquired(case: Case) -> str:
 
 
 def _about_unset_byte(case: Case) -> str:
-    off, index = case.groups["off"], int(case.groups["index"])
-    size = case.groups["size"]
-    try:
-        return f"byte {index} of the {size} read is not set: byte {-int(off) - index} below the end of the stack"
-    except ValueError:
-        return f"byte {index} of the {size} read is not set"
+    return f"of its {case.groups['size']} bytes, the one at offset {case.groups['index']} is not set"
+
+
+def _about_released(case: Case) -> str:
+    number = case.finding.register
+    made = made_by(case.program, case.finding.trace, number) if number is not None else None
+    at = released_by(case.program, case.finding.trace, made) if made is not None else None
+    return "" if at is None else f"released by {called_name(case.program, at)}() {_where(case, at)}"
 
 
 _NOTES: dict[str, Callable[[Case], str]] = {
     "packet-moved": _about_moved_packet,
+    "released": _about_released,
     "packet-bounds": _about_packet,
     "context-field": _about_context,
     "helper-of-other-type": _about_helper,

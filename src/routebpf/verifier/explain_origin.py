@@ -9,6 +9,7 @@ from enum import Enum
 from routebpf.isa import FORMS, Instruction, Kind
 from routebpf.isa.opcodes import ADDR_SPACE_CAST, ATOMICS, PSEUDO_CALL, R10, AtomicKind
 from routebpf.objects.model import Program
+from routebpf.spec import KfuncFlag, TypeFlag
 from routebpf.verifier.callees import Callee, find_callees
 
 _CALLER_SAVED = range(1, 6)
@@ -34,36 +35,26 @@ class Made:
     callee: str = ""
 
 
-def made_by(program: Program, trace: Sequence[int], register: int) -> Made | None:
-    """What made the value in `register` at the last instruction of the path, through moves and spills; None: nothing
-    did, or a caller.
+def made_by(program: Program, trace: Sequence[int], register: int, *, is_pointer: bool = False) -> Made | None:
+    """What made the value in `register` at the last instruction of the path, through moves and spills; None: the
+    function's caller did, or it is not known. `is_pointer`: no call can have written it to the stack.
 
-    Only the function at hand is looked at: the frame of a caller has other registers.
+    Only the function at hand is looked at: others have other registers.
     """
-    if not trace:
-        return None
-    instructions = program.instructions
+    own = program.function_at(trace[-1]) if trace else None
     place: tuple[str, int] = ("register", register)
-    depth = 0
+    after = trace[-1] if trace else 0
     for at in reversed(trace[:-1]):
-        one = instructions[at]
+        if program.function_at(at) != own:
+            if own is not None and after == own.start:
+                return None
+            continue
+        after = at
+        one = program.instructions[at]
         form = FORMS[one.opcode]
         if form is None:
             continue
-        if form.kind is Kind.EXIT:
-            depth += 1
-            continue
-        if form.kind is Kind.CALL and one.src == PSEUDO_CALL and depth:
-            depth -= 1
-            if depth:
-                continue
-        elif depth:
-            continue
-        elif (
-            form.kind is Kind.CALL
-            and one.src == PSEUDO_CALL
-            and program.function_at(at) != program.function_at(trace[-1])
-        ):
+        if place[0] == "slot" and form.kind is Kind.CALL and not is_pointer:
             return None
         found = _step(program, at, one, place)
         if isinstance(found, Made):
@@ -127,6 +118,24 @@ def called_name(program: Program, at: int) -> str:
 def callee_at(program: Program, at: int) -> Callee | None:
     """The helper or kfunc that instruction `at` calls."""
     return find_callees([program.instructions[at]], program.kfuncs)[0]
+
+
+def released_by(program: Program, trace: Sequence[int], made: Made) -> int | None:
+    """The last instruction of the path that releases something, after `made`; None if none does."""
+    for at in reversed(trace[:-1]):
+        if at == made.at:
+            return None
+        form = FORMS[program.instructions[at].opcode]
+        if form is None or form.kind is not Kind.CALL:
+            continue
+        callee = callee_at(program, at)
+        if callee is None:
+            continue
+        if callee.helper is not None and any(TypeFlag.OBJ_RELEASE in one.flags for one in callee.helper.arguments):
+            return at
+        if callee.kfunc is not None and KfuncFlag.RELEASE in callee.kfunc.flags:
+            return at
+    return None
 
 
 def packet_moved_by(program: Program, trace: Sequence[int]) -> int | None:

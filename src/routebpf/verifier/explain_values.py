@@ -64,8 +64,10 @@ def number_text(r: Range) -> str:
     multiple = _multiple_text(r)
     if r.umin == r.smin and r.umax == r.smax:
         return f"a number from {_number(r.umin)} to {_number(r.umax)}{multiple}"
-    if r.smin > S64_MIN or r.smax < S64_MAX:
-        return f"a number from {_bound(r.smin, S64_MIN)} to {_bound(r.smax, S64_MAX)}, signed{multiple}"
+    if r.smin == S64_MIN and r.smax < S64_MAX:
+        return f"a number that may be negative, and is at most {_number(r.smax)}{multiple}"
+    if r.smin > S64_MIN:
+        return f"a number from {_number(r.smin)} to {_number(r.smax)}, signed{multiple}"
     return f"a number from {_number(r.umin)} to {_number(r.umax)}, unsigned{multiple}"
 
 
@@ -84,10 +86,6 @@ def _multiple_text(r: Range) -> str:
 
 def _number(value: int) -> str:
     return str(value) if abs(value) < _HEX_FROM else f"{value:#x}"
-
-
-def _bound(value: int, limit: int) -> str:
-    return ("the least" if limit < 0 else "the greatest") if value == limit else _number(value)
 
 
 def offset_text(register: Register) -> str:

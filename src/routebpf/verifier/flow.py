@@ -233,7 +233,7 @@ class _Walk:
                 flow.callbacks[at] = flow.checkpoints[at] = flow.jumps[at] = 1
         if callee.is_iterator_next:
             flow.prune[at] = flow.checkpoints[at] = 1
-        function.moves_packet |= callee.moves_packet
+        function.moves_packet |= callee.moves_packet or callee.is_tail_call
         function.might_sleep |= callee.might_sleep
 
     def _merge_callee(self, at: int) -> None:

@@ -27,7 +27,7 @@ def finding_of(program: Program, fault: Fault, run: Run | None) -> Finding:
     steps = trace(run)
     frame = run.frame
     registers = {
-        number: register_text(held, run.kernel_btf)
+        number: register_text(held, run.kernel_btf, frame.number)
         for number, held in enumerate(frame.registers)
         if held.type != NOT_INIT
     }
@@ -40,7 +40,7 @@ def finding_of(program: Program, fault: Fault, run: Run | None) -> Finding:
         registers.get(fault.register, "") if fault.register is not None else "",
         fault.note,
         registers,
-        {-8 * (spi + 1): slot_text(slot, run.kernel_btf) for spi, slot in sorted(frame.stack.items())},
+        {-8 * (spi + 1): slot_text(slot, run.kernel_btf, frame.number) for spi, slot in sorted(frame.stack.items())},
         decisions(program, steps),
         steps,
         tuple(one.callsite for one in run.state.frames[1:]),

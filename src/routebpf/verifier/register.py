@@ -33,7 +33,10 @@ DYNPTR_TYPE_SKB: Final = 1 << 19
 DYNPTR_TYPES: Final = DYNPTR_TYPE_LOCAL | DYNPTR_TYPE_RINGBUF | DYNPTR_TYPE_SKB
 NON_OWN_REF: Final = 1 << 20
 
-ADD_CONST: Final = 1 << 31  # in `id` of a scalar: it is `off` more than the others of that id
+# In `id` of a scalar: it is `off` more than the others of that id, added in 64 bits, or in 32.
+ADD_CONST64: Final = 1 << 31
+ADD_CONST32: Final = 1 << 30
+ADD_CONST: Final = ADD_CONST64 | ADD_CONST32
 # `extra` of a packet pointer: it is known to be there, or beyond (kernel: mark_pkt_end()).
 AT_PKT_END, BEYOND_PKT_END = -1, -2
 MAX_VAR_OFF: Final = 1 << 29

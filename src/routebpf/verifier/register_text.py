@@ -10,7 +10,6 @@ from routebpf.verifier.register import (
     BASE,
     CONST_PTR_TO_MAP,
     PTR_TO_BTF_ID,
-    PTR_TO_FUNC,
     PTR_TO_MAP_KEY,
     PTR_TO_MAP_VALUE,
     PTR_TO_MEM,
@@ -68,19 +67,18 @@ def _ranges(r: Range) -> str:
     return text
 
 
-def register_text(register: Register, btf: Btf | None = None) -> str:
-    """What stands after `R1=`."""
+def register_text(register: Register, btf: Btf | None = None, frame: int = 0) -> str:
+    """What stands after `R1=` in the log of function call `frame`, 0 being the program itself."""
     kind = register.type
     r = register.range
     if kind == SCALAR_VALUE and r.is_const:
-        return _signed(r.smin, M64) if register.off == 0 else _signed(r.smin + register.off, M64)
+        return _signed(r.smin, M64)
     base = kind & BASE
     name = type_text(kind)
     if base == PTR_TO_STACK:
-        frame = f"[{register.extra}]" if register.extra else ""
+        name = "fp" if register.extra == frame else f"fp[{register.extra}]"
         if r.is_const:
-            return f"fp{frame}{register.off + r.smin}"
-        name = f"fp{frame}"
+            return f"{name}{register.off + r.smin}"
     if base == PTR_TO_BTF_ID:
         name += btf.name(register.extra) if btf is not None and register.extra else ""
     parts = ""
@@ -92,18 +90,12 @@ def register_text(register: Register, btf: Btf | None = None) -> str:
         parts += f",ref_obj_id={register.ref}"
     if kind != SCALAR_VALUE:
         parts += _of_pointer(register, base)
-    elif True:
+    if not r.is_const:
         parts += _ranges(r)
-    if not r.is_const or (r.value and kind != SCALAR_VALUE):
-        if kind == SCALAR_VALUE:
-            if r.bits != tnum.UNKNOWN:
-                parts += f",var_off={tnum.text(r.bits)}"
-        elif r.is_const:
-            parts += f",imm={_unsigned(r.value)}"
-        else:
-            parts += _ranges(r)
-            if r.bits != tnum.UNKNOWN:
-                parts += f",var_off={tnum.text(r.bits)}"
+        if r.bits != tnum.UNKNOWN:
+            parts += f",var_off={tnum.text(r.bits)}"
+    elif r.value:
+        parts += f",imm={_unsigned(r.value)}"
     return f"{name}({parts[1:]})"
 
 
@@ -113,18 +105,16 @@ def _of_pointer(register: Register, base: int) -> str:
         one = register.extra.map
         parts += f",map={one.name}" if one.name else ""
         parts += f",ks={one.key_size},vs={one.value_size}"
-    if base not in (SCALAR_VALUE, PTR_TO_STACK) and register.off:
-        parts += f",off={register.off}"
+    if register.off:
+        parts += f",off={_signed(register.off, M64)}"
     if base == PTR_TO_PACKET:
         parts += f",r={_unsigned(register.extra & M64)}"
     elif base == PTR_TO_MEM:
         parts += f",sz={register.extra.size}"
-    elif base == PTR_TO_FUNC:
-        parts += ""
     return parts
 
 
-def slot_text(slot: Slot, btf: Btf | None = None) -> str:
+def slot_text(slot: Slot, btf: Btf | None = None, frame: int = 0) -> str:
     """What stands after `fp-8=`."""
     match slot.object:
         case DynptrSlot() as held:
@@ -137,5 +127,5 @@ def slot_text(slot: Slot, btf: Btf | None = None) -> str:
     letters = "".join(_BYTE_LETTERS[kind] for kind in slot.types)
     if slot.register is None:
         return letters
-    text = register_text(slot.register, btf)
+    text = register_text(slot.register, btf, frame)
     return text if letters == "rrrrrrrr" else f"{letters.replace('r', '?')}{text}"

@@ -74,6 +74,10 @@ class Ids:
             new = self._temporary
         return self.match(old, new)
 
+    def match_links(self, old: int, new: int) -> bool:
+        """What a number is a constant apart from must be the same in both, too."""
+        return not old & ADD_CONST or self.match(old & ~ADD_CONST, new & ~ADD_CONST)
+
 
 def are_equal(run: Run, old: State, new: State, exact: int) -> bool:
     """Whether every path from `new` is safe, because every path from `old` is."""
@@ -134,7 +138,7 @@ def is_safe(run: Run, old: Register, new: Register, ids: Ids, exact: int, precis
             return True
         if (old.id ^ new.id) & ADD_CONST or (old.id & ADD_CONST and old.off != new.off):
             return False
-        return (old.range is new.range or old.range.contains(new.range)) and ids.match_scalars(old.id, new.id)
+        return (old.range is new.range or old.range.contains(new.range)) and ids.match_scalars(old.id, new.id) and ids.match_links(old.id, new.id)
     base = kind & BASE
     if base in _BY_RANGE:
         return (
