@@ -184,8 +184,10 @@ def neg_step(run: Run, at: int, one: Instruction, form: Form) -> Step:
 
     def step() -> int:
         a = _operand_of_unary(run, dst)
-        run.regs[dst] = Register(SCALAR_VALUE, negate(a.range if a.type == SCALAR_VALUE else UNKNOWN, wide))
-        if a.type != SCALAR_VALUE:
+        if a.type == SCALAR_VALUE:
+            run.regs[dst] = Register(SCALAR_VALUE, negate(a.range, wide))
+        else:
+            run.regs[dst] = UNKNOWN_SCALAR
             run.depends[dst] = 0
         return at + 1
 

@@ -138,7 +138,11 @@ def is_safe(run: Run, old: Register, new: Register, ids: Ids, exact: int, precis
             return True
         if (old.id ^ new.id) & ADD_CONST or (old.id & ADD_CONST and old.off != new.off):
             return False
-        return (old.range is new.range or old.range.contains(new.range)) and ids.match_scalars(old.id, new.id) and ids.match_links(old.id, new.id)
+        return (
+            (old.range is new.range or old.range.contains(new.range))
+            and ids.match_scalars(old.id, new.id)
+            and ids.match_links(old.id, new.id)
+        )
     base = kind & BASE
     if base in _BY_RANGE:
         return (
