@@ -28,6 +28,7 @@ def _oldest(text: str) -> tuple[int, int]:
         ("call bpf_get_prandom_u32#7; exit", (4, 10)),
         ("call bpf_ktime_get_boot_ns#125; r0 = 0; exit", (5, 8)),
         ("r6 = 10; r6 -= 1; if r6 != 0 goto -2; r0 = 0; exit", (5, 3)),
+        ("r0 = 0; r1 = *(u32 *)(r1 +8); if r1 > 5 goto +1; goto +1; goto +1; goto -2; exit", (4, 10)),
         ("r2 = 1; *(u64 *)(r10 -8) = r2; lock *(u64 *)(r10 -8) += r2; r0 = 0; exit", (4, 10)),
         ("r2 = 1; *(u64 *)(r10 -8) = r2; lock *(u64 *)(r10 -8) |= r2; r0 = 0; exit", (5, 12)),
         ("r2 = 1; *(u64 *)(r10 -8) = r2; r2 = atomic64_fetch_add((u64 *)(r10 -8), r2); r0 = 0; exit", (5, 12)),

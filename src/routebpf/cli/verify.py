@@ -76,7 +76,7 @@ def command(
         if as_json:
             data.append(verify_output.as_data(verdict) | ({"steps": steps.take()} if explain else {}))
         else:
-            verify_output.print_verdict(verdict, is_first=not verdicts and not explain)
+            verify_output.print_verdict(verdict, kernel_version, is_first=not verdicts and not explain)
         verdicts.append(verdict)
     if as_json:
         verify_output.print_json(data)

@@ -23,8 +23,8 @@ _MOST_NEEDS = 3  # of the newest, in text
 _NOTE_COLUMN = 44
 
 
-def print_verdict(verdict: ProgramVerdict, *, is_first: bool) -> None:
-    """The findings on a program, then the verdict on it."""
+def print_verdict(verdict: ProgramVerdict, asked: Sequence[int] | None, *, is_first: bool) -> None:
+    """The findings on a program, then the verdict on it. `asked`: the kernel version that was asked for."""
     if not is_first:
         click.echo()
     for one in (*verdict.newer, *([verdict.refusal] if verdict.refusal else [])):
@@ -33,9 +33,11 @@ def print_verdict(verdict: ProgramVerdict, *, is_first: bool) -> None:
         click.echo(f"{click.style(head, fg='red', bold=True)}{newline}{rest}\n")
     program = verdict.program
     word = "accepted" if verdict.is_accepted else "rejected"
+    if asked is not None:
+        word += f", {'not ' if verdict.newer else 'also '}by Linux {_dotted(asked)}" if verdict.is_accepted else ""
     if verdict.kernel is not None:
         other = "accepted" if verdict.kernel.is_accepted else "rejected"
-        click.echo(f"{program.name} ({program.program_type}): {word} by routebpf, {other} by the running kernel")
+        click.echo(f"{program.name} ({program.program_type}): {word}, and {other} by the running kernel")
     else:
         click.echo(f"{program.name} ({program.program_type}): {word}")
     _print_cost(verdict)
@@ -66,15 +68,20 @@ def _need_text(program: Program, need: Need) -> str:
 
 
 def _print_disagreement(verdict: ProgramVerdict) -> None:
-    """Whose verdict is which, and the kernel's words if it is the one that refuses."""
-    if verdict.is_agreed or verdict.kernel is None:
+    """Whose verdict is which where they differ, and the kernel's words where they are others than ours."""
+    if verdict.kernel is None or (verdict.is_agreed and verdict.kernel.message == _own_words(verdict)):
         return
     if verdict.kernel.message is None:
         click.echo("  the running kernel takes it: routebpf is stricter than it should be, please report it")
         return
-    click.echo("  the running kernel refuses what routebpf accepts, please report it; it says")
+    what = "says" if verdict.is_agreed else "refuses what routebpf accepts, please report it; it says"
+    click.echo(f"  the running kernel {what}")
     for line in verdict.kernel.message.splitlines():
         click.echo(f"    {line}")
+
+
+def _own_words(verdict: ProgramVerdict) -> str | None:
+    return verdict.refusal.kernel if verdict.refusal is not None else None
 
 
 def _dotted(version: Sequence[int]) -> str:
@@ -89,7 +96,7 @@ def as_data(verdict: ProgramVerdict) -> dict[str, Any]:
         "program": verdict.program.name,
         "section": verdict.program.section,
         "type": verdict.program.program_type,
-        "accepted": verdict.is_accepted,
+        "accepted": verdict.is_accepted and not verdict.newer,
         "instructions_processed": found.instructions_processed if found else None,
         "states": found.states if found else None,
         "stack_bytes": found.stack_bytes if found else None,

@@ -5,19 +5,17 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 
 from routebpf.isa import FORMS, Instruction, Kind, Names, disassemble_one
 from routebpf.isa.opcodes import PSEUDO_CALL, Form
 from routebpf.objects.model import LineInfo, Program
 from routebpf.verifier.fault import Decision, Finding
-from routebpf.verifier.flow import jump_target
+from routebpf.verifier.reach import leads_to
 
 _COMPARISON = re.compile(r"(?<![<>=!&|-])(==|!=|<=|>=|<|>)(?![<>=])")
 _LOOP = re.compile(r"\b(?:for|while|do)\b|\bbpf_(?:repeat|for|for_each)\b")
 _CONDITION = re.compile(r"\b(?:if|while)\s*\(")
 _NUMBER = re.compile(r"-?(?:0[xX][0-9a-fA-F]+|\d+)[uUlL]*$")
-_NOT_ON = (Kind.JA, Kind.GOTOL, Kind.EXIT)  # what follows them is not next
 _CALLED = re.compile(r"\b([A-Za-z_]\w*)\s*\(")
 _TRANSPARENT = ("sizeof", "likely", "unlikely", "__builtin_expect")  # they decide nothing
 _INVERSE = {"==": "!=", "!=": "==", "<": ">=", ">=": "<", ">": "<=", "<=": ">"}
@@ -48,10 +46,12 @@ def turns_of(program: Program, finding: Finding) -> list[Turn]:
     """The turns of the path, first to last; rounds of a loop that differ in nothing are told once."""
     if not finding.trace or finding.at != finding.trace[-1]:
         return []  # what is at fault was found elsewhere than on the path last followed
-    found = [
-        _decided(program, one) if isinstance(one, Decision) else _called(program, one)
-        for one in _in_order(program, finding)
-    ]
+    known: dict[Decision | int, Turn] = {}
+    found = []
+    for one in _in_order(program, finding):
+        if one not in known:
+            known[one] = _decided(program, one) if isinstance(one, Decision) else _called(program, one)
+        found.append(known[one])
     return list(_without_rounds(found))
 
 
@@ -117,7 +117,7 @@ def _outcome(
     if form.kind is Kind.MAY_GOTO:
         return "went on" if not one.taken else "was at its limit"
     if _LOOP.search(line.text):
-        return "went round again" if _leads_to(program, one.to, one.at) else "was left"
+        return "went round again" if leads_to(program, one.to, one.at) else "was left"
     is_clear = condition and not _is_computed(program, condition)
     truth = truth_of(condition, form, instruction, one.taken) if is_clear else None
     if truth is not None:
@@ -149,29 +149,6 @@ def truth_of(condition: str, form: Form, jump: Instruction, taken: bool) -> bool
     left, right = condition[: found[0].start()].strip(), condition[found[0].end() :].strip()
     same = _is_same(found[0][0], left, right, operator, None if form.register else jump.imm)
     return None if same is None else taken == same
-
-
-@lru_cache(maxsize=256)
-def _leads_to(program: Program, start: int, goal: int) -> bool:
-    """Whether some path inside the function leads from `start` to `goal`."""
-    function = program.function_at(goal)
-    seen = {start}
-    waiting = [start]
-    while waiting:
-        at = waiting.pop()
-        if at == goal:
-            return True
-        if function is None or not function.start <= at < function.end:
-            continue
-        one = program.instructions[at]
-        form = FORMS[one.opcode]
-        target = jump_target(at, one, form.kind) if form is not None else None
-        following = [] if target is None else [target]
-        if form is None or form.kind not in _NOT_ON:
-            following.append(at + 2 if one.is_wide else at + 1)
-        waiting += [one for one in following if one not in seen]
-        seen.update(following)
-    return False
 
 
 def _is_computed(program: Program, condition: str) -> bool:

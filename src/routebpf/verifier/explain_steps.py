@@ -46,11 +46,10 @@ class Steps:
                 self._note_changes(run, is_other_frame=depth != self._step.frame)
             self._sink(self._step)
         self._step = Step(run.at, is_new, depth)
-        if is_new:
-            self._registers, self._slots = [], {}
         self._state = run.state
-        self._registers = run.frame.registers.copy()
-        self._slots = run.frame.stack.copy()
+        # Where a path begins, all that is known after its first instruction is told.
+        self._registers = [] if is_new else run.frame.registers.copy()
+        self._slots = {} if is_new else run.frame.stack.copy()
 
     def finish(self) -> None:
         """The last instruction has been followed, or was refused."""

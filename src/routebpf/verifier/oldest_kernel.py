@@ -11,6 +11,7 @@ from routebpf.objects.model import MapDefinition, Program
 from routebpf.spec import CONTEXT_FIELDS, PROGRAM_TYPES, helper_by_id, helper_number, kfunc_by_name, map_type_by_number
 from routebpf.spec import instruction_versions as versions
 from routebpf.verifier.flow import jump_target
+from routebpf.verifier.reach import leads_to
 from routebpf.verifier.verify import Verified
 
 Version = tuple[int, int]
@@ -78,7 +79,7 @@ def _of_instructions(program: Program, verified: Verified | None) -> Iterator[Ne
         for feature in versions.features_of(one):
             yield _need(feature, at)
         target = jump_target(at, one, form.kind)
-        if target is not None and target <= at:
+        if target is not None and target <= at and leads_to(program, target, at):
             yield _need(versions.LOOPS, at, f"back-edge from insn {at} to {target}")
         if form.kind is not Kind.CALL:
             continue
