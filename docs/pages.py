@@ -27,6 +27,7 @@ _TABLE = re.compile(r"^<!-- table (\w+) -->\n(.*?)^<!-- end of table -->$", re.M
 # What is another number on every run: times, rates, addresses in this process.
 _VARYING = (
     (re.compile(r"in [\d.]+ s \([\d,]+ packets/s\)"), "in … s (… packets/s)"),
+    (re.compile(r"verified in [\d.]+ ms"), "verified in … ms"),
     (re.compile(r'"seconds": [\d.e-]+'), '"seconds": …'),
     (re.compile(r"\b0x[0-9a-f]{9,16}\b"), "0x…"),
 )

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import re
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 from click.testing import CliRunner
 
-from command_line import DROP_SMTP, ROOT, complaint, map_of, program_file, report, routebpf
+from command_line import COMMAND, DROP_SMTP, ROOT, complaint, map_of, program_file, report, routebpf
 from routebpf.cli.main import commands
 from routebpf.errors import RejectedError
 from routebpf.hosts.verification import KernelVerdict
@@ -222,3 +224,12 @@ def test_bad_input_is_exit_2(tmp_path: Path) -> None:
 def test_every_example_is_accepted() -> None:
     for path in sorted((ROOT / "examples").glob("*.bpf.c")):
         routebpf("verify", path)
+
+
+def test_verifying_does_without_what_runs_programs_and_without_the_kernel() -> None:
+    command = [sys.executable, "-X", "importtime", str(COMMAND), "verify", str(DROP_SMTP)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    modules = set(re.findall(r"^import time: .*\| +(\S+)$", done.stderr, re.MULTILINE))
+    assert "routebpf.verifier.verify" in modules
+    heavy = {"numpy", "llvmlite", "numba", "rich", "pyroute2", "routebpf.kernel.syscall", "routebpf.engine"}
+    assert modules.isdisjoint(heavy)
