@@ -176,8 +176,13 @@ def check_initialized_dynptr(run: Run, number: int) -> None:
     register = run.regs[number]
     if register.type not in (PTR_TO_STACK, CONST_PTR_TO_DYNPTR):
         raise Fault(Rule.ARGUMENT, f"arg#{number - 1} expected pointer to stack or const struct bpf_dynptr", number)
-    if dynptr_at(run, register) is None:
-        raise Fault(Rule.ARGUMENT, f"Expected an initialized dynptr as arg #{number - 1}", number)
+    words = f"Expected an initialized dynptr as arg #{number - 1}"
+    try:
+        found = dynptr_at(run, register)
+    except Fault as fault:
+        raise Fault(Rule.ARGUMENT, f"{fault.message}\n{words}", number) from None
+    if found is None:
+        raise Fault(Rule.ARGUMENT, words, number)
     if register.type == PTR_TO_STACK:
         spi = place(run, register, "dynptr", 2)
         assert spi is not None

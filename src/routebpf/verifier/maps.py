@@ -57,7 +57,7 @@ def map_facts(definition: MapDefinition, index: int | None, btf: Btf | None) -> 
     inner = map_facts(definition.inner, None, btf) if definition.inner is not None else None
     return MapFacts(
         index,
-        definition.name,
+        definition.name if index is not None else "",  # the kernel knows an inner map by its kind alone
         definition.type,
         definition.key_size,
         definition.value_size,
