@@ -3,7 +3,9 @@
 No root, no kernel: the path of a packet is the kernel's, compiled into this process (see `datapath`). A frame that a
 device takes has left: the other end of a veth pair is not followed. Not modelled: segmentation offloads, ICMP errors,
 IP options that routers fill in, netfilter, the neighbours' timers, multicast groups, the scope of link-local addresses,
-routes by source prefix, the kernel's mistaking of two programs of one name for the same.
+routes by source prefix, the kernel's mistaking of two programs of one name for the same, programs of in on what comes
+back by the loopback, and the kernel's losing of forwarded IPv4 packets behind them once the host itself sends there
+(lwtunnel_set_redirect() of the sender's route replaces what the forwarder's is to call).
 """
 
 from __future__ import annotations
