@@ -33,6 +33,7 @@ from routebpf.verifier.register import (
     PTR_TO_MAP_VALUE,
     PTR_TO_MEM,
     PTR_TRUSTED,
+    SCALAR_VALUE,
     UNKNOWN_SCALAR,
     UNSET,
     MapOf,
@@ -148,6 +149,9 @@ def _format(run: Run, _meta: CallMeta) -> None:
 def _bounded_callback(run: Run, meta: CallMeta) -> None:
     if run.regs[4].is_null:
         demand(run, 4)
+    if run.regs[1].type != SCALAR_VALUE:
+        note = "How many rounds a loop has must be a number."
+        raise Fault(Rule.ARGUMENT, "verifier bug: backtracking misuse", 1, note=note)
     demand(run, 1)
     if run.frame.callback_depth < run.regs[1].range.umax:
         push_callback(run, meta.callee.effects, meta.function, meta.map)
