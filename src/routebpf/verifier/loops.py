@@ -126,9 +126,9 @@ def _is_same_round(run: Run, earlier: State, at: int) -> tuple[bool, bool]:
         if are_equal(run, earlier, current, RANGE_WITHIN) and _iterator_is_active(run):
             return True, True
         return False, False
-    if run.is_may_goto[at]:
-        if earlier.may_goto_depth != current.may_goto_depth and are_equal(run, earlier, current, RANGE_WITHIN):
-            return True, True
+    goes_on = run.is_may_goto[at] and earlier.may_goto_depth != current.may_goto_depth
+    if goes_on and are_equal(run, earlier, current, RANGE_WITHIN):
+        return True, True
     if run.flow.callbacks[at]:
         return are_equal(run, earlier, current, RANGE_WITHIN), False
     if (
@@ -152,10 +152,10 @@ def _may_be_looping(old: State, new: State) -> bool:
     """kernel: states_maybe_looping()."""
     if len(old.frames) != len(new.frames):
         return False
-    return all(
-        theirs is mine or (theirs.is_same(mine) and theirs.id == mine.id and theirs.ref == mine.ref)
-        for theirs, mine in zip(old.frames[-1].registers, new.frames[-1].registers, strict=True)
-    )
+    for theirs, mine in zip(old.frames[-1].registers, new.frames[-1].registers, strict=True):
+        if theirs is not mine and not (theirs.is_same(mine) and theirs.id == mine.id and theirs.ref == mine.ref):
+            return False
+    return True
 
 
 def _iterators_differ(old: State, new: State) -> bool:

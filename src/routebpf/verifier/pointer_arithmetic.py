@@ -5,6 +5,8 @@ kernel: kernel/bpf/verifier.c, adjust_ptr_min_max_vals(), check_reg_sane_offset(
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 from routebpf.isa.opcodes import STACK_BYTES
 from routebpf.verifier import tnum
 from routebpf.verifier.bounds import S64_MAX, S64_MIN, Bounds
@@ -46,6 +48,7 @@ _MOVABLE = frozenset(
     }
 )
 _BITWISE = ("&=", "|=", "^=")
+_MOST_RESULTS = 100_000
 
 
 def move(
@@ -107,6 +110,7 @@ def check_sane_offset(register: Register, kind: int, dst: int) -> None:
         raise Fault(Rule.ARITHMETIC, f"value {r.smin} makes {type_text(kind)} pointer be out of bounds", dst)
 
 
+@lru_cache(_MOST_RESULTS)
 def _with_unknown_half(r: Range) -> Range:
     """Pointers carry no bounds of their low half."""
     if r.is_const:
@@ -121,13 +125,7 @@ def _add(run: Run, pointer: Register, by: Range) -> Register:
     if by.is_const and -(1 << 31) <= pointer.off + by.smin < 1 << 31:
         off = pointer.off + by.smin
         return Register(pointer.type, _with_unknown_half(pointer.range), off, pointer.id, pointer.ref, pointer.extra)
-    p = pointer.range
-    b = p.bounds()
-    _set_signed(b, p.smin + by.smin, p.smax + by.smax)
-    low, high = p.umin + by.umin, p.umax + by.umax
-    b.umin, b.umax = (low, high) if high <= M64 else (0, M64)
-    b.bits = tnum.add(p.bits, by.bits)
-    return _varied(run, pointer, b, keep_range=False)
+    return _varied(run, pointer, *_sum(pointer.range, by), keep_range=False)
 
 
 def _subtract(run: Run, dst: int, pointer: Register, by: Range, *, pointer_is_dst: bool) -> Register:
@@ -138,25 +136,45 @@ def _subtract(run: Run, dst: int, pointer: Register, by: Range, *, pointer_is_ds
     if by.is_const and -(1 << 31) <= pointer.off - by.smin < 1 << 31:
         off = pointer.off - by.smin
         return Register(pointer.type, _with_unknown_half(pointer.range), off, pointer.id, pointer.ref, pointer.extra)
-    p = pointer.range
-    b = p.bounds()
-    _set_signed(b, p.smin - by.smax, p.smax - by.smin)
-    b.umin, b.umax = (p.umin - by.umax, p.umax - by.umin) if p.umin >= by.umax else (0, M64)
-    b.bits = tnum.sub(p.bits, by.bits)
-    return _varied(run, pointer, b, keep_range=by.smin >= 0)
+    return _varied(run, pointer, *_difference(pointer.range, by), keep_range=by.smin >= 0)
+
+
+@lru_cache(_MOST_RESULTS)
+def _sum(a: Range, b: Range) -> tuple[Range, Range]:
+    """`a + b`: as it is computed, and with what its bounds say of each other."""
+    d = a.bounds()
+    _set_signed(d, a.smin + b.smin, a.smax + b.smax)
+    low, high = a.umin + b.umin, a.umax + b.umax
+    d.umin, d.umax = (low, high) if high <= M64 else (0, M64)
+    d.bits = tnum.add(a.bits, b.bits)
+    return _both(d)
+
+
+@lru_cache(_MOST_RESULTS)
+def _difference(a: Range, b: Range) -> tuple[Range, Range]:
+    """The same of `a - b`."""
+    d = a.bounds()
+    _set_signed(d, a.smin - b.smax, a.smax - b.smin)
+    d.umin, d.umax = (a.umin - b.umax, a.umax - b.umin) if a.umin >= b.umax else (0, M64)
+    d.bits = tnum.sub(a.bits, b.bits)
+    return _both(d)
 
 
 def _set_signed(b: Bounds, low: int, high: int) -> None:
     b.smin, b.smax = (low, high) if low >= S64_MIN and high <= S64_MAX else (S64_MIN, S64_MAX)
 
 
-def _varied(run: Run, pointer: Register, b: Bounds, *, keep_range: bool) -> Register:
-    """A new variable offset: for a packet pointer, a new base with nothing known to be behind it."""
+def _both(b: Bounds) -> tuple[Range, Range]:
     b.forget32()
-    kind = pointer.type
-    check_sane_offset(Register(kind, range_of(b), pointer.off), kind, 0)
+    computed = range_of(b)
     b.sync()
-    new = sane_range_of(b)
+    return computed, sane_range_of(b)
+
+
+def _varied(run: Run, pointer: Register, computed: Range, new: Range, *, keep_range: bool) -> Register:
+    """A new variable offset: for a packet pointer, a new base with nothing known to be behind it."""
+    kind = pointer.type
+    check_sane_offset(Register(kind, computed, pointer.off), kind, 0)
     if kind == PTR_TO_PACKET:
         return Register(kind, new, pointer.off, run.new_id(), pointer.ref, pointer.extra if keep_range else 0)
     return Register(kind, new, pointer.off, pointer.id, pointer.ref, pointer.extra)
