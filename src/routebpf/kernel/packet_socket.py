@@ -165,7 +165,7 @@ class RawSender:
 
     def _set_options(self, sock: socket.socket, mark: int, priority: int) -> None:
         if self._options.get(sock.fileno()) != (mark, priority):
-            sock.setsockopt(socket.SOL_SOCKET, _SO_MARK, mark)
+            sock.setsockopt(socket.SOL_SOCKET, _SO_MARK, struct.pack("=I", mark))
             sock.setsockopt(socket.SOL_SOCKET, _SO_PRIORITY, priority)
             self._options[sock.fileno()] = (mark, priority)
 
