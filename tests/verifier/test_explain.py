@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pytest
 from refusals import CLANG, FOLDER, NAMES, SUFFIX, explanation, kernel_words, kind, text
 
 from refresh import clang_version
+from routebpf.spec import helper_by_name, kfunc_by_name
 from routebpf.verifier.explain_classes import CLASSES
 from routebpf.verifier.explain_text import explanation_text
 from routebpf.verifier.fault import Rule
@@ -84,3 +86,12 @@ def test_a_text_is_at_most_100_columns_wide_but_for_source_and_the_kernel_s_word
         assert found is not None
         lines = explanation_text(found).split("= kernel:")[0].splitlines()
         assert all(len(line) <= 100 for line in lines[4:] if not line.startswith("error"))
+
+
+def test_what_people_are_told_to_call_is_there() -> None:
+    macros = {"bpf_for", "bpf_repeat", "bpf_for_each", "bpf_printk"}
+    macros |= {"bpf_core_field_exists", "bpf_core_type_exists", "bpf_ksym_exists"}
+    for row in CLASSES:
+        for name in set(re.findall(r"\b(bpf_\w+)\(", f"{row.why} {row.todo}")) - macros:
+            helper, kfunc = helper_by_name(name), kfunc_by_name(name)
+            assert kfunc is not None or (helper is not None and helper.program_types), (row.name, name)

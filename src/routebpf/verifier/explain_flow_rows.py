@@ -24,7 +24,8 @@ FLOW_ROWS: tuple[RefusalClass, ...] = (
                  "copy it to another register"),
 
     # Functions.
-    RefusalClass("function-result", r"At (?:subprogram exit|program exit|async callback return) the register R0",
+    RefusalClass("function-result", r"At (?:subprogram exit|program exit|async callback return) the register R0|R0 "
+                 "not a scalar value",
                  "the function returns something else than a number that it may return",
                  "Functions that are not static, and callbacks of timers, return numbers; those of timers only 0.",
                  "return a number; make a function that returns a pointer `static`"),
@@ -60,7 +61,7 @@ FLOW_ROWS: tuple[RefusalClass, ...] = (
                  "A chain of calls has 512 bytes together; each function's are rounded up.",
                  "keep large variables in a map (a PERCPU_ARRAY of one entry), or in fewer functions"),
     RefusalClass("frames-too-many", r"the call stack of (?P<frames>\d+) frames is too deep",
-                 "{frames} functions are inside each other",
+                 "too many functions are inside each other",
                  "At most 8 are allowed, and no recursion.",
                  "inline some (`static __always_inline`), or go on with a loop or a tail call"),
     RefusalClass("tail-call-stack", r"tail_calls are not allowed when call stack of previous frames is (?P<size>\d+)",
@@ -130,7 +131,16 @@ FLOW_ROWS: tuple[RefusalClass, ...] = (
                  "the old instructions for packet loads are not for this program type",
                  "They are for socket filters.",
                  "read through skb->data, or call bpf_skb_load_bytes()"),
-    RefusalClass("reserved-fields", r"uses reserved fields|unknown opcode|invalid BPF_LD_IMM|unrecognized bpf_ld_imm64|"
+    RefusalClass("constant-operand", r"div by zero|invalid shift (?P<count>-?\d+)",
+                 "a division by 0, or a shift by as many bits as the number has or more",
+                 "A compiler makes no such instruction of a program that has a meaning.",
+                 "look at the constant: the operation does nothing that makes sense"),
+    RefusalClass("arena-cast", r"addr_space_cast insn",
+                 "an address is cast between address spaces, and there is no arena",
+                 "Only a program with a map of type ARENA has two of them.",
+                 "declare a map of type ARENA, and use it in the program"),
+    RefusalClass("reserved-fields", r"is not pointing to valid bpf_map|invalid btf_id|uses reserved fields|unknown "
+                 "opcode|invalid BPF_LD_IMM|unrecognized bpf_ld_imm64|"
                  r"invalid bpf_ld_imm64|R\d+ is invalid|invalid atomic|BPF_ATOMIC uses invalid|invalid may_goto",
                  "this is no instruction of BPF",
                  "The kernel does not know these bytes.",

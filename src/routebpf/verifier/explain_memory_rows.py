@@ -13,7 +13,7 @@ MEMORY_ROWS: tuple[RefusalClass, ...] = (
                  "Packets can be shorter than that. A program may touch only bytes of which a comparison with "
                  "skb->data_end has shown, on this path, that they are in the packet.",
                  "before it, on every path: `if ({pointer} + {end} > (void *)(long)skb->data_end) return BPF_OK;`"),
-    RefusalClass("packet-read-only", r"cannot write into packet",
+    RefusalClass("packet-read-only", r"cannot write into packet|does not allow writes to packet data",
                  "{type} programs cannot write to the packet",
                  "Only LWT_XMIT programs may: those on the way in and out share the packet with others.",
                  "make it an LWT_XMIT program (`SEC(\"lwt_xmit\")`), or only read here"),
@@ -21,7 +21,7 @@ MEMORY_ROWS: tuple[RefusalClass, ...] = (
                  "{callee} cannot take a pointer into the packet",
                  "It may be used after the packet has moved.",
                  "copy the bytes to a variable of the function first, and pass its address"),
-    RefusalClass("misaligned", r"misaligned (?P<what>\w* ?)access off (?P<bits>\S+) size (?P<size>\d+)",
+    RefusalClass("misaligned", r"misaligned (?P<what>\w* ?)access off (?P<bits>.+) size (?P<size>\d+)",
                  "the access is not aligned to its {size} bytes",
                  "Atomic operations, and every access to the stack, must be aligned to their size.",
                  "align the variable, or read it by smaller parts: `__builtin_memcpy(&x, pointer, {size})`"),
@@ -62,6 +62,16 @@ MEMORY_ROWS: tuple[RefusalClass, ...] = (
                  "the pointer may be NULL: a function that is not static is verified for whatever it may be given",
                  "It is verified by itself, once, and its declaration does not rule NULL out.",
                  "compare it before; or declare the parameter with `__arg_nonnull`; or make the function `static`"),
+    RefusalClass("atomic-target", r"BPF_ATOMIC (?:stores into|loads from) R\d+ (?P<held>\S+) is not allowed",
+                 "atomic operations do not work on {held_words}",
+                 "They work on values of maps, the stack and memory that helpers gave.",
+                 "keep the number in a map, or access it with plain loads and stores"),
+    RefusalClass("socket-field", r"invalid (?:sock|sock_common|tcp_sock|xdp_sock) access off=(?P<off>-?\d+) "
+                 "size=(?P<size>"
+                 r"\d+)",
+                 "this kind of socket has no such field",
+                 "skb->sk may be any socket: only the fields that all have can be read.",
+                 "for TCP, call bpf_skc_to_tcp_sock(), compare with NULL, and read the kernel's struct tcp_sock"),
     RefusalClass("packet-end-access", r"invalid mem access 'pkt_end'|R\d+ pointer arithmetic on pkt_end prohibited",
                  "skb->data_end can only be compared with",
                  "What is at the end of the packet, or before it, is reached from skb->data.",
@@ -144,12 +154,27 @@ MEMORY_ROWS: tuple[RefusalClass, ...] = (
                  "The kernel keeps its own state there.",
                  "leave those bytes to the helpers of {what}; copy the value's other members one by one"),
 
+    RefusalClass("direct-value", r"invalid access to map value pointer|no direct value access support",
+                 "a variable's address is outside of the map that holds it",
+                 "Addresses of variables are offsets into the one value of their map.",
+                 "compile the object anew; a map of another type than ARRAY has no such addresses"),
+    RefusalClass("kptr-store", r"store to (?:referenced kptr|uptr) disallowed|kptr in map can only be accessed|when "
+                 "storing "
+                 r"to kptr|invalid kptr access",
+                 "a kernel pointer in a map's value is not stored like this",
+                 "The kernel counts who holds the object; a plain store would not.",
+                 "exchange it with bpf_kptr_xchg(), and release what that gives back"),
+
     # The stack.
     RefusalClass("stack-bounds", r"invalid (?:variable-offset )?(?P<what>write to|read from) stack R\d+ (?:var_off=\S+ "
                  r"(?:\S+ )?)?off=(?P<off>-?\d+) size=(?P<size>\d+)",
                  "the access may be outside of the function's stack",
                  "A function has 512 bytes below its frame pointer: its variables, and nothing else.",
                  "bound the index by the array's length before; keep what is larger in a map"),
+    RefusalClass("stack-variable", r"variable offset stack pointer cannot be passed",
+                 "an atomic operation or call on the stack has an index that is not a constant",
+                 "The kernel must know which variable it is.",
+                 "use a constant index, or a map"),
     RefusalClass("stack-unbounded", r"invalid unbounded variable-offset",
                  "the index into the stack has no bound",
                  "With this index the access may be anywhere.",
@@ -188,8 +213,9 @@ MEMORY_ROWS: tuple[RefusalClass, ...] = (
                  "{callee} is given a pointer that may be NULL",
                  "It does not check it.",
                  "compare it before: `if (!{variable}) return BPF_OK;`"),
-    RefusalClass("kernel-object-bounds", r"access beyond (?:the end of member|struct)",
-                 "the access goes over the end of a member of a kernel struct",
+    RefusalClass("kernel-object-bounds", r"access beyond (?:the end of member|struct)|R\d+ is ptr_\w+ "
+                 "(?:invalid|access)",
+                 "the access is not to a member of the kernel struct",
                  "Kernel objects are read member by member.",
                  "read one member at a time, with its own type"),
     RefusalClass("kernel-types-missing", r"in-kernel BTF is not available|the kernel has no struct|is not known to the "
