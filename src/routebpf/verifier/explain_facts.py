@@ -87,8 +87,9 @@ def _variable(case: Case) -> str:
     number = case.finding.register
     made = made_by(case.program, case.finding.trace, number, is_pointer=True) if number is not None else None
     line = source_line(case.program, made.at) if made is not None else None
-    found = _ASSIGNED.search(line.text) if line is not None else None
-    return found[1] if found else "pointer"
+    # Of several in the line, the last one before the place that the instruction comes from.
+    names = [found[1] for found in _ASSIGNED.finditer(line.text[: line.column])] if line is not None else []
+    return names[-1] if names else "pointer"
 
 
 def _context_field(offset: int, *, is_write: bool) -> str:
