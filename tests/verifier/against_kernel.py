@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import errno
 import os
 import re
 import struct
@@ -28,6 +29,8 @@ PROG_LOAD, MAP_CREATE, MAP_UPDATE, BTF_LOAD, MAP_FREEZE = 5, 0, 2, 18, 22
 _PROGRAM_TYPES = {"LWT_IN": 10, "LWT_OUT": 11, "LWT_XMIT": 12}
 _VMLINUX = Path("/sys/kernel/btf/vmlinux")
 _HEAD = re.compile(r"^%(global|static) (\w+)\((.*)\)(?: -> (\w+))?$")
+_STATISTICS = 4  # kernel: BPF_LOG_STATS
+_TAGS = ("nonnull", "nullable", "trusted", "untrusted", "arena")
 _CALLED = re.compile(r"(?:call|subprog\[)\s*([A-Za-z_]\w*)")
 
 
@@ -86,6 +89,7 @@ def _functions(here: Ground, body: str, instructions: tuple, declared: dict) -> 
     for at, one in enumerate(instructions):
         if (one.opcode == 0x85 and one.src == 1) or (one.opcode == 0x18 and one.src == 4):
             starts.add(at + 1 + one.imm)
+    starts = {start for start in starts if 0 <= start < len(instructions)}
     ordered = sorted(starts)
     names = set(_CALLED.findall(body))
     labels = ["test"] + [name for name in re.findall(r"^\s*([A-Za-z_]\w*):", body, re.M) if name in names]
@@ -103,8 +107,8 @@ def _function_type(here: Ground, name: str, head: re.Match | None, is_main: bool
         parameters: tuple[int, ...] = (here.types["ctx"],) if is_main else (here.types["u64"],) * 5
         return here.text.function(name, here.types["int"], parameters, is_global=is_main, tags=()), is_main
     words = [word.strip() for word in head[3].split(",") if word.strip()]
-    tags = tuple((at, f"arg:{tag}") for at, word in enumerate(words) for tag in word.split()[1:] if tag != "*")
-    plain = [" ".join(part for part in word.split() if f"arg:{part}" not in {t for _, t in tags}) for word in words]
+    tags = tuple((at, f"arg:{tag}") for at, word in enumerate(words) for tag in word.split() if tag in _TAGS)
+    plain = [" ".join(part for part in word.split() if part not in _TAGS) for word in words]
     types = tuple(here.types[f"{word}"] for word in (_type_name(word) for word in words)) if plain else ()
     result = here.types[head[4] or "int"]
     return here.text.function(name, result, types, is_global=head[1] == "global", tags=tags), head[1] == "global"
@@ -187,8 +191,8 @@ def kernel_maps() -> KernelMaps:
     return KernelMaps()
 
 
-def kernels(asked: Subject, log_level: int = 1, log_bytes: int = 1 << 20) -> Answer:
-    """The running kernel's verdict."""
+def kernels(asked: Subject, log_level: int = _STATISTICS, log_bytes: int = 1 << 16) -> Answer:
+    """The running kernel's verdict. Its log: level 4 has the refusal and what it took, 1 the last path, 2 every one."""
     here, program = kernel_maps(), asked.program
     code = encode(_linked(program))
     instructions = ctypes.create_string_buffer(code, len(code))
@@ -211,6 +215,8 @@ def kernels(asked: Subject, log_level: int = 1, log_bytes: int = 1 << 20) -> Ans
     fd, error, _ = bpf(PROG_LOAD, attributes)
     if fd >= 0:
         os.close(fd)
+    elif error == errno.ENOSPC and log_level != _STATISTICS:
+        return kernels(asked)
     text = log.value.decode(errors="replace")
     counts = re.search(r"processed (\d+) insns .* total_states (\d+)", text)
     processed, states = (int(counts[1]), int(counts[2])) if counts else (-1, -1)
@@ -236,12 +242,16 @@ _NOT_WORDS = re.compile(
 )
 
 
+# Of the call of a static function that its types do not fit: no refusal.
+_REMARK = re.compile(r"R\d is not a (scalar|pointer)|arg#\d .*")
+
+
 def refusal_of(log: str) -> str:
     """The words at the end of a log: what stands after the last instruction and the state there."""
     looped = re.search(r"(infinite loop detected at insn \d+)\ncur state:", log)
     if looped:
         return looped[1]
-    lines = log.rstrip("\n").split("\n")
+    lines = re.sub(r"(?<=.)(processed \d+ insns|verification time)", r"\n\g<0>", log).rstrip("\n").split("\n")
     while lines and (lines[-1].startswith(("processed ", "verification time", "stack depth", "insns "))):
         lines.pop()
     words: list[str] = []
@@ -250,6 +260,8 @@ def refusal_of(log: str) -> str:
             break
         words.append(line)
     said = list(reversed(words))
+    while len(said) > 1 and not said[1].startswith("Caller passes invalid args") and _REMARK.fullmatch(said[0]):
+        del said[0]
     return "\n".join(_before_states(said))
 
 
@@ -261,17 +273,17 @@ def _before_states(lines: list[str]) -> list[str]:
 
 @dataclass(slots=True)
 class _Steps:
-    """(instruction, the registers before it) for each step."""
+    """(instruction, the registers before it, the path) for each step."""
 
-    found: list[tuple[int, dict[int, str]]] = field(default_factory=list)
+    found: list[tuple[int, dict[int, str], object]] = field(default_factory=list)
 
     def __call__(self, run: Run) -> None:
         held = {
-            number: register_text(one, run.kernel_btf)
+            number: register_text(one, run.kernel_btf, run.frame.number)
             for number, one in enumerate(run.frame.registers)
             if one.type != NOT_INIT
         }
-        self.found.append((run.at, held))
+        self.found.append((run.at, held, run.state))
 
 
 _REGISTER = re.compile(r"\bR(\d+)=(\S+?\)|\S+)")
@@ -307,23 +319,19 @@ def differences(asked: Subject, most: int = 10) -> Iterator[str]:
         found = re.match(r"^(\d+): \([0-9a-f]{2}\) (.*?)(?:;(.*))?$", line)
         if found:
             said.append((int(found[1]), _registers(found[3] or ""), line))
-    for number, ((at, before), (their_at, after, line)) in enumerate(zip(steps.found, said, strict=False)):
+    for number, ((at, _, path), (their_at, after, line)) in enumerate(zip(steps.found, said, strict=False)):
         if at != their_at:
             yield f"step {number}: we are at {at}, the kernel at {their_at}: {line}"
             return
         if number + 1 == len(steps.found):
             return
-        following = steps.found[number + 1][1]
+        _, following, next_path = steps.found[number + 1]
+        if next_path is not path:
+            continue
         for register, text in after.items():
             held = following.get(register, "")
-            if _comparable(held) != _comparable(text) and _is_next(steps.found, number):
-                yield f"step {number} at {at}: R{register}: ours {held}, the kernel {text}   [{before and line}]"
+            if _comparable(held) != _comparable(text):
+                yield f"step {number} at {at}: R{register}: ours {held}, the kernel {text}   [{line}]"
                 most -= 1
                 if not most:
                     return
-
-
-def _is_next(steps: list, number: int) -> bool:
-    """Whether the step after is of the same path."""
-    at, following = steps[number][0], steps[number + 1][0]
-    return following in (at + 1, at + 2)
