@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from routebpf.objects.btf import Btf
-from routebpf.objects.btf_types import Array, Composite, Enum, Int, Kind, Ptr, Qualifier
+from routebpf.objects.btf_types import Array, Composite, Int, Kind, Member, Ptr, Qualifier
 from routebpf.verifier import tnum
 from routebpf.verifier.fault import Fault, Rule
 from routebpf.verifier.map_fields import Field, FieldKind
@@ -17,6 +17,7 @@ from routebpf.verifier.register import (
     MEM_ALLOC,
     MEM_PERCPU,
     MEM_RCU,
+    MEM_RDONLY,
     MEM_USER,
     PTR_MAYBE_NULL,
     PTR_TO_BTF_ID,
@@ -53,14 +54,18 @@ _TRUSTED_OR_NULL = {"socket": ("sk",), "dentry": ("d_inode",)}
 _RCU_PROTECTED = ("cgroup", "bpf_cpumask", "task_struct", "bpf_crypto_ctx", "prog_test_ref_kfunc")
 _TAG_FLAGS = {"user": MEM_USER, "percpu": MEM_PERCPU, "rcu": MEM_RCU}
 _POINTER_BYTES = 8
+_ANONYMOUS = "(anon)"
+_UNTRUSTED_MEMORY = pointer(PTR_TO_MEM | MEM_RDONLY | PTR_UNTRUSTED, extra=Memory(0))
 
 
 class _Found(NamedTuple):
-    """What is at an offset of a struct: a number, or (`target`) a pointer to a struct, whose field is `name`."""
+    """What is at an offset of a struct: a number, or a pointer, to a struct (`target`) or to anything else. `name`: of
+    the field."""
 
     target: int | None = None
     flags: int = 0
     name: str = ""
+    is_pointer: bool = False
 
 
 def types_of(run: Run) -> Btf:
@@ -82,11 +87,11 @@ def check(run: Run, access: Access, register: Register, off: int) -> None:
     _check_allowed(run, register, name, off, number)
     if access.is_write:
         raise Fault(Rule.BTF, "only read is supported", number)
-    found = walk(btf, register.extra, off, access.size, register.type)
+    found = walk(btf, register.extra, off, access.size)
     if access.target < 0:
         return
     if found.target is None:
-        run.set_scalar(access.target, UNKNOWN_SCALAR)
+        run.set_scalar(access.target, _UNTRUSTED_MEMORY if found.is_pointer else UNKNOWN_SCALAR)
         return
     flags = _flags_of_field(run, register, name, found)
     id = run.new_id() if flags & PTR_MAYBE_NULL else 0
@@ -146,101 +151,102 @@ def check_map_pointer(run: Run, access: Access, register: Register, off: int) ->
         raise Fault(Rule.POINTER, f"R{access.base} is {name} invalid negative access: off={off}", access.base)
     if access.is_write:
         raise Fault(Rule.POINTER, f"only read from {name} is supported", access.base)
-    found = walk(btf, type_id, off, access.size, PTR_TO_BTF_ID)
+    found = walk(btf, type_id, off, access.size)
     if access.target < 0:
         return
     if found.target is None:
-        run.set_scalar(access.target, UNKNOWN_SCALAR)
+        run.set_scalar(access.target, _UNTRUSTED_MEMORY if found.is_pointer else UNKNOWN_SCALAR)
     else:
         run.set_scalar(access.target, pointer(PTR_TO_BTF_ID | found.flags, extra=found.target))
 
 
-def walk(btf: Btf, type_id: int, off: int, size: int, kind: int) -> _Found:
+def walk(btf: Btf, type_id: int, off: int, size: int) -> _Found:
     """What `size` bytes at `off` of a struct are. Raises Fault."""
-    start_name = btf.name(type_id)
-    start_off = off
-    field_name = ""
+    flags = 0
     while True:
-        type_id, held = btf.strip(type_id)
+        _, held = btf.strip(type_id)
         if not isinstance(held, Composite):
             raise Fault(Rule.BTF, f"Type '{btf.name(type_id)}' is not a struct")
-        if held.kind is Kind.UNION and size == _POINTER_BYTES and not field_name:
-            kind |= PTR_UNTRUSTED
+        if held.kind is Kind.UNION and len(held.members) != 1:
+            flags = PTR_UNTRUSTED
         if off + size > held.size:
-            off, element = _flexible_end(btf, held, off, size, start_name, start_off)
+            element = _behind_end(btf, held, off, size)
             if element is None:
                 return _Found()
-            held = element
-        step = _member_at(btf, held, off, size)
-        if step is None:
-            raise Fault(Rule.BTF, f"access beyond the end of member of struct {held.name} off {off} size {size}")
+            type_id, off = element
+            continue
+        member = _member_at(held, btf, off, size)
+        if member is None:
+            return _Found()
+        step = _inside(btf, held, member, off, size, untrusted=bool(flags))
         if isinstance(step, _Found):
-            return step
-        type_id, off, field_name = step
+            return step._replace(flags=step.flags | flags)
+        type_id, off = step
 
 
-def _flexible_end(
-    btf: Btf, held: Composite, off: int, size: int, start_name: str, start_off: int
-) -> tuple[int, Composite | None]:
-    """Behind the end of a struct: allowed if its last member is an array without a length."""
+def _behind_end(btf: Btf, held: Composite, off: int, size: int) -> tuple[int, int] | None:
+    """Behind the end of a struct whose last member is an array without a length: (type, offset in it) of an element,
+    or None if that is a number."""
     last = held.members[-1] if held.members else None
-    inner = btf.strip(last.type_id)[1] if last is not None else None
-    if last is None or not isinstance(inner, Array) or inner.length or last.bit_offset // 8 > off:
-        raise Fault(Rule.BTF, f"access beyond struct {start_name} at off {start_off} size {size}")
-    element = btf.strip(inner.type_id)[1]
-    if not isinstance(element, Composite):
-        return 0, None
-    return (off - last.bit_offset // 8) % element.size, element
+    array = btf.strip(last.type_id)[1] if last is not None else None
+    if last is not None and isinstance(array, Array) and not array.length and last.bit_offset // 8 <= off:
+        element = btf.strip(array.type_id)[1]
+        if isinstance(element, Int):
+            return None
+        if isinstance(element, Composite):
+            return array.type_id, (off - last.bit_offset // 8) % element.size
+    raise Fault(Rule.BTF, f"access beyond struct {held.name or _ANONYMOUS} at off {off} size {size}")
 
 
-def _member_at(btf: Btf, held: Composite, off: int, size: int) -> _Found | tuple[int, int, str] | None:
-    """What a struct has at `off`: found; or (type, offset in it, name) of a struct in it to go on in."""
+def _member_at(held: Composite, btf: Btf, off: int, size: int) -> Member | None:
+    """The member of a struct at `off`; None for bits of a number."""
     for member in held.members:
         start = member.bit_offset // 8
+        if off + size <= start:
+            break
         if member.bits:
-            end = (member.bit_offset + member.bits + 7) // 8
-            if start <= off < end and off + size <= -(-end // 8) * 8:
-                return _Found(name=member.name)
+            if off <= start and -(-(member.bit_offset + member.bits) // 8) <= off + size:
+                return None
             continue
-        length = _size(btf, member.type_id)
-        if not start <= off < start + length:
-            continue
-        return _inside(btf, member.type_id, member.name, off - start, size, length)
-    return None
+        if off < start:
+            break
+        if off < start + _size(btf, member.type_id):
+            return member
+    raise Fault(Rule.BTF, f"struct {held.name or _ANONYMOUS} doesn't have field at offset {off}")
 
 
 def _inside(
-    btf: Btf, type_id: int, name: str, off: int, size: int, length: int
-) -> _Found | tuple[int, int, str] | None:
-    stripped_id, inner = btf.strip(type_id)
+    btf: Btf, held: Composite, member: Member, off: int, size: int, *, untrusted: bool
+) -> _Found | tuple[int, int]:
+    """What is at `off` of a struct, in its member; or (type, offset in it) of the struct in it to go on in."""
+    start = member.bit_offset // 8
+    end = start + _size(btf, member.type_id)
+    stripped_id, inner = btf.strip(member.type_id)
     while isinstance(inner, Array):
-        # What is left of the whole array counts for numbers: an array of them may be read with any width.
-        element = btf.size_of(inner.type_id) or 1
-        length -= off - off % element
-        off %= element
         stripped_id, inner = btf.strip(inner.type_id)
+        width = btf.size_of(stripped_id) or 1
+        start += (off - start) // width * width
+    where = f"in struct {held.name or _ANONYMOUS} with off {off} size {size}"
     if isinstance(inner, Composite):
-        return stripped_id, off, name
+        return stripped_id, off - start
     if isinstance(inner, Ptr):
-        return _pointer(btf, inner, name, off, size)
-    if isinstance(inner, Int | Enum) or off + size <= length:
-        return _Found(name=name) if off + size <= length else None
-    return None
+        if off != start or size != _POINTER_BYTES:
+            raise Fault(Rule.BTF, f"cannot access ptr member {member.name or _ANONYMOUS} with moff {start} {where}")
+        return _pointer(btf, inner, member.name)
+    if off + size > end and not untrusted:
+        raise Fault(Rule.BTF, f"access beyond the end of member {member.name or _ANONYMOUS} (mend:{end}) {where}")
+    return _Found(name=member.name)
 
 
-def _pointer(btf: Btf, inner: Ptr, name: str, off: int, size: int) -> _Found:
-    if off or size != _POINTER_BYTES:
-        if off % size == 0 and size < _POINTER_BYTES:
-            return _Found(name=name)
-        raise Fault(Rule.BTF, f"access beyond the end of member {name} (off {off}, size {size})")
+def _pointer(btf: Btf, inner: Ptr, name: str) -> _Found:
     flags = 0
     target = btf.type(inner.type_id)
     if isinstance(target, Qualifier) and target.kind is Kind.TYPE_TAG:
         flags = _TAG_FLAGS.get(target.name, 0)
     stripped_id, pointed = btf.strip(inner.type_id)
-    if isinstance(pointed, Composite) and pointed.kind is Kind.STRUCT:
-        return _Found(stripped_id, flags, name)
-    return _Found(name=name)
+    if isinstance(pointed, Composite):
+        return _Found(stripped_id, flags, name, True)
+    return _Found(name=name, is_pointer=True)
 
 
 def _size(btf: Btf, type_id: int) -> int:
