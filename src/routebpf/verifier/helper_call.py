@@ -46,7 +46,6 @@ from routebpf.verifier.run import Run
 from routebpf.verifier.stack_objects import dynptr_at, release_dynptr
 
 _MAX_ERRNO = 4095
-_POSSIBLE_CPUS = 8192  # NR_CPUS: what a kernel that was not asked may have
 _PROG_ARRAY = 3
 
 

@@ -68,7 +68,6 @@ class IrqSlot(NamedTuple):
 
 EMPTY: Final = Slot(bytes(8))
 FULL_SPILL: Final = bytes([SPILL] * 8)
-FULL_MISC: Final = bytes([MISC] * 8)
 
 
 class ReferenceKind(IntFlag):

@@ -33,7 +33,7 @@ from routebpf.spec import helper_number
 from routebpf.verifier import arithmetic, branches, calls, functions, loads, register, scalar
 from routebpf.verifier.callees import Callee, find_callees
 from routebpf.verifier.fault import Fault, Finding, Rejected, Rule
-from routebpf.verifier.flow import Flow, FunctionFlow, check_flow, check_functions, find_functions
+from routebpf.verifier.flow import Flow, FunctionFlow, check_flow, check_functions, check_layout, find_functions
 from routebpf.verifier.licenses import is_gpl
 from routebpf.verifier.liveness import live_registers, loop_numbers
 from routebpf.verifier.loops import path_ends, visited
@@ -128,6 +128,7 @@ def _prepare(
             "loading/calling other bpf or kernel functions are allowed for CAP_BPF and CAP_SYS_ADMIN",
         )
     check_functions(instructions, found, helper_number("bpf_tail_call") or 0)
+    check_layout(program.functions, found)
     _check_tail_calls(found, btf)
     callees = find_callees(instructions, program.kfuncs)
     _check_encoding(program, len(maps))
@@ -273,4 +274,4 @@ def _facts(run: Run) -> Facts:
     return Facts(run.context, run.calls, found, bytes(run.reachable))
 
 
-__all__ = ["DEFAULT_KERNEL", "Callee", "Finding", "Flow", "Rejected", "Rule", "Verified", "verify"]
+__all__ = ["DEFAULT_KERNEL", "Finding", "Rejected", "Rule", "Verified", "verify"]
