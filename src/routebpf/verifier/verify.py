@@ -31,9 +31,9 @@ from routebpf.objects.btf_types import Enum, Func, FuncProto, Int
 from routebpf.objects.model import MapDefinition, Program
 from routebpf.spec import helper_number
 from routebpf.verifier import arithmetic, branches, calls, functions, loads, register, scalar
-from routebpf.verifier.callees import Callee, find_callees
+from routebpf.verifier.callees import find_callees
 from routebpf.verifier.fault import Fault, Finding, Rejected, Rule
-from routebpf.verifier.flow import Flow, FunctionFlow, check_flow, check_functions, check_layout, find_functions
+from routebpf.verifier.flow import FunctionFlow, check_flow, check_functions, check_layout, find_functions
 from routebpf.verifier.licenses import is_gpl
 from routebpf.verifier.liveness import live_registers, loop_numbers
 from routebpf.verifier.loops import path_ends, visited
