@@ -117,6 +117,16 @@ def find_functions(instructions: Sequence[Instruction], functions: Sequence[Func
     return found
 
 
+def check_layout(given: Sequence[Function], found: Sequence[FunctionFlow]) -> None:
+    """What the object tells of its functions is of the functions there are. kernel: check_btf_func()."""
+    if not given or not all(one.btf_type_id for one in given):
+        return  # then the kernel is told nothing of them
+    if len(given) != len(found):
+        raise Fault(Rule.STRUCTURE, "number of funcs in func_info doesn't match number of subprogs")
+    if [one.start for one in given] != [one.start for one in found]:
+        raise Fault(Rule.STRUCTURE, "func_info BTF section doesn't match subprog layout in BPF program")
+
+
 def check_functions(instructions: Sequence[Instruction], functions: Sequence[FunctionFlow], tail_call: int) -> None:
     """kernel: check_subprogs(). `tail_call` is the number of the helper."""
     for function in functions:
