@@ -134,7 +134,9 @@ def _arithmetic(w: Writer) -> None:
 
 def _swap(w: Writer) -> None:
     number = w.number()
-    form = w.random.choice(("r{0} = -r{0}", "w{0} = -w{0}", "r{0} = be16 r{0}", "r{0} = be32 r{0}", "r{0} = bswap64 r{0}"))
+    form = w.random.choice(
+        ("r{0} = -r{0}", "w{0} = -w{0}", "r{0} = be16 r{0}", "r{0} = be32 r{0}", "r{0} = bswap64 r{0}")
+    )
     w.put(form.format(number))
 
 
@@ -336,9 +338,13 @@ def _access(w: Writer, pointer: int, base: int, room: int) -> None:
             at -= at % width
         way = w.random.randrange(4)
         if way == 0:
-            w.put(f"r{w.random.choice([one for one in (1, 2, 3) if one != pointer])} = *(u{width * 8} *)(r{pointer} +{at})")
+            w.put(
+                f"r{w.random.choice([one for one in (1, 2, 3) if one != pointer])} = *(u{width * 8} *)(r{pointer} +{at})"
+            )
         elif way == 1 and width >= 4:
-            w.put(f"lock *(u{width * 8} *)(r{pointer} +{at}) {w.random.choice(('+=', '|=', '&=', '^='))} r{w.random.choice((6, 6, 10)) if w.slip() else w.number()}")
+            w.put(
+                f"lock *(u{width * 8} *)(r{pointer} +{at}) {w.random.choice(('+=', '|=', '&=', '^='))} r{w.random.choice((6, 6, 10)) if w.slip() else w.number()}"
+            )
         else:
             w.put(f"*(u{width * 8} *)(r{pointer} +{at}) = {w.random.choice((0, 1, -1))}")
     for number in (1, 2, 3):
@@ -349,7 +355,14 @@ def _update(w: Writer) -> None:
     name = w.random.choice(list(_VALUES)[:1] + ["hash", "percpu", "lru"])
     key = w.scratch(_KEYS.get(name, 4))
     value = w.scratch(16)
-    w.put("r2 = r10", f"r2 += {key}", "r3 = r10", f"r3 += {value}", f"r4 = {w.random.choice((0, 1, 2))}", f"r1 = map[{name}]")
+    w.put(
+        "r2 = r10",
+        f"r2 += {key}",
+        "r3 = r10",
+        f"r3 += {value}",
+        f"r4 = {w.random.choice((0, 1, 2))}",
+        f"r1 = map[{name}]",
+    )
     w.call("bpf_map_update_elem")
 
 
@@ -398,7 +411,14 @@ def _helper(w: Writer) -> None:
         w.call(w.random.choice(("bpf_skb_load_bytes", "bpf_skb_load_bytes")))
     elif way == 4:
         at = w.scratch(16)
-        w.put("r1 = r6", f"r2 = {w.random.choice((0, 9, 16))}", "r3 = r10", f"r3 += {at}", f"r4 = {w.random.choice((1, 4, 16))}", "r5 = 0")
+        w.put(
+            "r1 = r6",
+            f"r2 = {w.random.choice((0, 9, 16))}",
+            "r3 = r10",
+            f"r3 += {at}",
+            f"r4 = {w.random.choice((1, 4, 16))}",
+            "r5 = 0",
+        )
         w.call("bpf_skb_store_bytes")
         w.forget("packet", "end")
     elif way == 5:
@@ -459,7 +479,10 @@ def _loop(w: Writer) -> None:
     w.kinds = {number: kind for number, kind in before[0].items() if w.kinds.get(number) == kind}
     w.spills = {at: kind for at, kind in before[1].items() if w.spills.get(at) == kind}
     w.written &= before[2]
-    w.put(f"{w.random.choice('rrw')}{counter} += {1 if not w.slip() else 0}", f"if {w.random.choice('rrw')}{counter} {w.random.choice(('<', '<', '!=', 's<'))} {limit} goto {again}")
+    w.put(
+        f"{w.random.choice('rrw')}{counter} += {1 if not w.slip() else 0}",
+        f"if {w.random.choice('rrw')}{counter} {w.random.choice(('<', '<', '!=', 's<'))} {limit} goto {again}",
+    )
     w.put(f"{out}:")
     w.kinds[counter] = "number"
 
@@ -520,7 +543,9 @@ def program(random: Random) -> str:
     main.kinds = {6: "context", 1: "context", 10: "stack"}
     del main.kinds[10]
     _block(main, random.randrange(2, 12))
-    main.put(f"r0 = {random.choice((0, 2, 7, 128))}" if 0 not in main.kinds or random.random() < 0.7 else "r0 = r0", "exit")
+    main.put(
+        f"r0 = {random.choice((0, 2, 7, 128))}" if 0 not in main.kinds or random.random() < 0.7 else "r0 = r0", "exit"
+    )
     if functions and not any(f"call f{number}" in main.lines for number in range(functions)):
         functions = 0
     called = [number for number in range(functions) if f"call f{number}" in main.lines]

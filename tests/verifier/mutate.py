@@ -88,7 +88,12 @@ def mutated(instructions: tuple[Instruction, ...], random: Random) -> tuple[Inst
             found[at], found[at + 1] = found[at + 1], found[at]
         elif way < 0.2:
             other = random.choice(found)
-            if not other.is_wide and other.opcode and other.opcode & 7 not in (_JMP, _JMP32) and not _calls_function(found[at]):
+            if (
+                not other.is_wide
+                and other.opcode
+                and other.opcode & 7 not in (_JMP, _JMP32)
+                and not _calls_function(found[at])
+            ):
                 found[at] = other
         else:
             changed = random.choice(_CHANGES)(found[at], random)
