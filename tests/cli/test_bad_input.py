@@ -122,7 +122,6 @@ def test_an_unknown_map_type_is_told(tmp_path: Path) -> None:
     ("number", "code", "said"),
     [
         (9999, 2, "unknown#9999"),  # of no kernel
-        (44, 1, "bpf_xdp_adjust_head#44"),  # of another program type
         (109, 3, "bpf_send_signal#109"),  # of this one, but not in this process
     ],
 )
@@ -133,8 +132,19 @@ def test_a_helper_that_a_program_cannot_have_is_named(tmp_path: Path, number: in
     assert said in message
     assert f"{program}:5: " in message
     assert f"  5 | {body}" in message
-    name = said.partition("#")[0]
-    assert name in refused(tmp_path, program, "--pcap", WEB, "--engine", "interpreter", code=1)
+    unverified = ("--engine", "interpreter", "--no-verify")
+    assert said.partition("#")[0] in refused(tmp_path, program, "--pcap", WEB, *unverified, code=1)
+
+
+def test_a_program_that_the_verifier_refuses_is_refused_with_its_explanation(tmp_path: Path) -> None:
+    body = "return wanted(1) ? 1 : 0;"
+    program = program_file(tmp_path, body, before="static long (*wanted)(long) = (void *)44;")
+    for engine in ("jit", "interpreter"):
+        message = refused(tmp_path, program, "--pcap", WEB, "--engine", engine, code=1)
+        assert "error[helper-of-other-type]: LWT_XMIT programs do not have bpf_xdp_adjust_head()" in message
+        assert f" --> {program}:5:" in message
+        assert message.splitlines()[-1].endswith("program of this type cannot use helper bpf_xdp_adjust_head#44")
+    assert "--engine interpreter" in refused(tmp_path, program, "--pcap", WEB, "--no-verify", code=2)
 
 
 def test_a_compiler_s_complaints_are_shown_as_it_makes_them_with_its_exit(tmp_path: Path) -> None:
@@ -155,7 +165,9 @@ def test_without_a_compiler_the_message_says_what_would_mend_it(tmp_path: Path) 
 
 def test_a_fault_of_the_interpreter_is_told_with_its_line_and_nothing_is_written(tmp_path: Path) -> None:
     body = "return *(unsigned char *)(long)(skb->data_end);"
-    message = refused(tmp_path, program_file(tmp_path, body), "--pcap", WEB, "--engine", "interpreter", code=1)
+    message = refused(
+        tmp_path, program_file(tmp_path, body), "--pcap", WEB, "--engine", "interpreter", "--no-verify", code=1
+    )
     assert "running probe" in message
     assert f"  5 | {body}" in message
     assert "registers: " in message

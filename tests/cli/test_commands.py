@@ -22,10 +22,9 @@ R0_IS_R2 = "bf20000000000000 9500000000000000"
 # exec
 
 
-@pytest.mark.parametrize("engine", ["interpreter", "jit"])
-def test_exec_prints_r0_in_hex(engine: str) -> None:
+def test_exec_prints_r0_in_hex() -> None:
     def r0(*arguments: str) -> str:
-        return routebpf("exec", "--engine", engine, *arguments).stdout
+        return routebpf("exec", *arguments).stdout
 
     assert r0("--hex", R0_IS_42) == "0x2a\n"
     assert r0("--hex", R0_FROM_MEMORY, "--memory", "0102 0304 0506") == "0x4030201\n"

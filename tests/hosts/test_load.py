@@ -99,9 +99,27 @@ def test_the_interpreter_stops_a_bad_access_with_its_place(tmp_path: Path) -> No
         + """
 SEC("lwt_xmit") int p(struct __sk_buff *skb) { return *(volatile __u8 *)((long)skb->data + 5000); }"""
     )
-    host = host_for(load(tmp_path, text, engine="interpreter").program())
+    host = host_for(load(tmp_path, text, engine="interpreter", verify=False).program())
     with pytest.raises(routebpf.RuntimeFault, match=r"program\.c"):
         host.send(ipv4("192.168.1.1"))
+
+
+OUT_OF_BOUNDS = """
+#include <routebpf.h>
+SEC("lwt_xmit") int p(struct __sk_buff *skb) { return *(volatile __u8 *)((long)skb->data + 5000); }
+char _license[] SEC("license") = "GPL";
+"""
+
+
+@pytest.mark.parametrize("engine", ["jit", "interpreter"])
+def test_loading_verifies_for_either_engine(tmp_path: Path, engine: str) -> None:
+    with pytest.raises(routebpf.RejectedError, match=r"(?s)error\[packet-bounds\].*kernel: invalid access to packet"):
+        load(tmp_path, OUT_OF_BOUNDS, engine=engine)
+
+
+def test_nothing_unverified_gets_into_the_jit(tmp_path: Path) -> None:
+    with pytest.raises(routebpf.InputError, match="only the interpreter runs a program that the verifier has not seen"):
+        load(tmp_path, OUT_OF_BOUNDS, verify=False)
 
 
 def test_importing_routebpf_imports_nothing_else() -> None:

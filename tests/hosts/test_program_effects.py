@@ -35,9 +35,9 @@ PLAIN = {
 }
 CHANGING = {
     "writes the packet": "BYTES(20) p[8] = 1; return 0;",
-    "writes the packet at a variable offset": "BYTES(40) p[p[0] & 15] = 1; return 0;",
+    "writes the packet at a variable offset": "BYTES(40) p += p[0] & 15; "
+    "if (p + 1 > (__u8 *)(long)skb->data_end) return 2; *p = 1; return 0;",
     "adds to the packet": "BYTES(20) *(__u32 *)(p + 12) += 1; return 0;",
-    "adds to the packet atomically": "BYTES(20) __sync_fetch_and_add((__u64 *)(p + 8), 1); return 0;",
     "writes through a pointer from its stack": "BYTES(20) __u8 *volatile kept = p; *kept = 1; return 0;",
     "writes in a function": "BYTES(20) return set(p + 1, 4);",
     "writes through what a function returns": "__u8 *p = start(skb); "

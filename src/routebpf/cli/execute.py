@@ -10,7 +10,7 @@ import click
 
 from routebpf.cli.map_output import print_map
 from routebpf.cli.output import print_json
-from routebpf.cli.program_argument import ProgramReference, engine_option, parse_program, type_option
+from routebpf.cli.program_argument import ProgramReference, engine_option, parse_program, type_option, verify_option
 from routebpf.errors import InputError
 
 if TYPE_CHECKING:
@@ -64,6 +64,7 @@ def _fields(_ctx: click.Context, _param: click.Parameter, values: tuple[str, ...
     help="With PROG: a field of struct __sk_buff, as mark=7.",
 )
 @engine_option(default="interpreter")
+@verify_option
 @type_option
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def command(
@@ -73,6 +74,7 @@ def command(
     packet: bytes,
     context: dict[str, int],
     engine: Engine,
+    verify: bool,
     program_type: str | None,
     as_json: bool,
 ) -> None:
@@ -82,13 +84,17 @@ def command(
     """
     if (prog is None) == (code is None):
         raise click.UsageError("give either PROG or --hex with instructions")
+    if engine == "jit" and (code is not None or not verify):
+        raise click.UsageError("--engine jit runs verified programs only; the interpreter checks every access")
     if code is not None:
-        _bare(code, memory, engine, as_json)
+        _bare(code, memory, as_json)
         return
     assert prog is not None
     from routebpf.hosts.single_run import run_once
 
-    result = run_once(prog.path, prog.selector, packet, context, engine=engine, program_type=program_type)
+    result = run_once(
+        prog.path, prog.selector, packet, context, engine=engine, verify=verify, program_type=program_type
+    )
     if as_json:
         _print_json(result)
         return
@@ -114,13 +120,13 @@ def _after(now: bytes, before: bytes) -> str:
     return "unchanged" if now == before else f"{now.hex()} ({len(now)} bytes)"
 
 
-def _bare(code: bytes, memory: bytes, engine: str, as_json: bool) -> None:
+def _bare(code: bytes, memory: bytes, as_json: bool) -> None:
     from routebpf.engine import run_raw
     from routebpf.isa import decode
 
     if not code:
         raise InputError("exec: no instructions; --hex takes 16 hexadecimal digits for each")
-    r0, after = run_raw(decode(code), memory, engine=engine)
+    r0, after = run_raw(decode(code), memory)
     if as_json:
         print_json({"r0": f"{r0:#x}", "memory": after.hex()})
     else:

@@ -37,6 +37,16 @@ type_option = click.option(
 )
 
 
+verify_option = click.option(
+    "--no-verify",
+    "verify",
+    is_flag=True,
+    flag_value=False,
+    default=True,
+    help="With --engine interpreter: run it even if the verifier would refuse it, and stop it where it goes wrong.",
+)
+
+
 def engine_option(*, default: str) -> Callable[[Any], Any]:
     """--engine, for what runs programs."""
     return click.option(

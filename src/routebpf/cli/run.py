@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from routebpf.cli.output import print_json
-from routebpf.cli.program_argument import ProgramReference, engine_option, parse_program, type_option
+from routebpf.cli.program_argument import ProgramReference, engine_option, parse_program, type_option, verify_option
 
 if TYPE_CHECKING:
     from routebpf.hosts.backend import Backend
@@ -57,6 +57,7 @@ def _clock(_ctx: click.Context, _param: click.Parameter, value: str) -> str | in
     help="Where packets go: through this process, or as root through a network namespace made for this run.",
 )
 @engine_option(default="jit")
+@verify_option
 @click.option("--cpus", type=click.IntRange(1, 256), default=1, show_default=True, help="Worker threads, each a CPU.")
 @click.option("--seed", type=int, default=1, show_default=True, help="Of the programs' random numbers.")
 @click.option(
@@ -75,6 +76,7 @@ def command(
     ingress: str | None,
     backend: Backend,
     engine: Engine,
+    verify: bool,
     cpus: int,
     seed: int,
     clock: str | int,
@@ -94,9 +96,11 @@ def command(
         raise click.UsageError("--to and --type go with PROG; the routes of --topology say both themselves")
     if backend == "kernel" and engine != "jit":
         raise click.UsageError("--engine goes with --backend embedded: the kernel runs programs itself")
+    if not verify and engine != "interpreter":
+        raise click.UsageError("--no-verify goes with --engine interpreter, which checks every access")
     from routebpf.hosts.backend import host_for
 
-    with host_for(backend, seed=seed, clock=clock, cpus=cpus) as host:  # type: ignore[arg-type]
+    with host_for(backend, seed=seed, clock=clock, cpus=cpus, verify=verify) as host:  # type: ignore[arg-type]
         if topology is not None:
             way_in = None
             _apply_topology(host, topology, engine)

@@ -14,7 +14,7 @@ Backend = Literal["embedded", "kernel"]
 BACKENDS: tuple[Backend, ...] = ("embedded", "kernel")
 
 
-def host_for(backend: Backend, *, seed: int = 1, clock: Clock = "capture", cpus: int = 1) -> Host:
+def host_for(backend: Backend, *, seed: int = 1, clock: Clock = "capture", cpus: int = 1, verify: bool = True) -> Host:
     """A new host. In the kernel it is a namespace of its own, so close it, or use it in a `with`.
 
     Raises InputError for a seed, a clock or CPUs that the kernel has by itself, MissingError for what it lacks.
@@ -22,7 +22,7 @@ def host_for(backend: Backend, *, seed: int = 1, clock: Clock = "capture", cpus:
     if backend == "embedded":
         from routebpf.hosts.embedded import EmbeddedHost
 
-        return EmbeddedHost(seed=seed, clock=clock, cpus=cpus)
+        return EmbeddedHost(seed=seed, clock=clock, cpus=cpus, verify=verify)
     if (seed, clock, cpus) != (1, "capture", 1):
         raise InputError("the kernel has random numbers, clock and CPUs of its own: leave seed, clock and cpus alone")
     from routebpf.hosts.kernel import KernelHost

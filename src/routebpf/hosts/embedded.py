@@ -56,16 +56,26 @@ class EmbeddedHost:
     `seed`: of the programs' random numbers. `clock`: what programs see as time: each packet's time in its capture,
     the machine's clock, or a time in ns that stands still. `cpus`: worker threads, each a CPU to programs.
     `make_neighbours`: a neighbour that nobody named gets a link address made from its IP address, so that any capture
-    can be sent; without, a packet to it fails.
+    can be sent; without, a packet to it fails. `verify` False: programs that the host loads for the interpreter are not
+    verified.
     """
 
-    def __init__(self, *, seed: int = 1, clock: Clock = "capture", cpus: int = 1, make_neighbours: bool = True) -> None:
+    def __init__(
+        self,
+        *,
+        seed: int = 1,
+        clock: Clock = "capture",
+        cpus: int = 1,
+        make_neighbours: bool = True,
+        verify: bool = True,
+    ) -> None:
         if cpus < 1:
             raise InputError(f"a host has at least 1 CPU, not {cpus}")
         self.seed = seed
         self.clock = clock
         self.cpus = cpus
         self.make_neighbours = make_neighbours
+        self.verify = verify
         self.devices: dict[str, Device] = {}
         self._addresses: dict[tuple[str, str], HostAddress] = {}
         self._fibs = {4: Fib(4), 6: Fib(6)}
@@ -96,7 +106,7 @@ class EmbeddedHost:
         """Load a program file, with maps for this host's CPUs: `hosts.load.load_unchecked`."""
         from routebpf.hosts.load import load_unchecked
 
-        return load_unchecked(source, program_type=program_type, engine=engine, cpus=self.cpus)
+        return load_unchecked(source, program_type=program_type, engine=engine, cpus=self.cpus, verify=self.verify)
 
     def topology(self, engine: Engine = "jit") -> EmbeddedTopology:
         """What does a topology's commands on this host: see `topology_apply.apply_topology`."""

@@ -12,7 +12,6 @@ from routebpf.hosts.program_effects import is_plain
 from routebpf.objects.loader import load_object
 from routebpf.objects.model import MapDefinition, Object, Program
 from routebpf.runtime.maps import Map, create_map
-from routebpf.verifier.structure import check_structure
 from routebpf.verifier.structure_facts import Facts
 
 if TYPE_CHECKING:
@@ -57,12 +56,15 @@ class LoadedProgram:
 
     @cached_property
     def facts(self) -> Facts | None:
-        """What the structural check that gates the JIT found out; None for the interpreter, which checks what a program
-        does when it does it. Raises RejectedError for a program that may not run."""
-        if self.object.engine == "interpreter":
+        """What the verifier found out; None where it was not asked. Raises RejectedError for a program that may not
+        run."""
+        if not self.object.verify:
             return None
-        definitions = [self.object.object.maps[name] for name in self.program.maps]
-        return check_structure(self.program, definitions, license=self.object.object.license)
+        from routebpf.verifier.gate import admit
+
+        source = self.object.object
+        definitions = [source.maps[name] for name in self.program.maps]
+        return admit(self.program, definitions, license=source.license, btf=source.btf)
 
     @cached_property
     def compiled(self) -> Compiled:
@@ -102,9 +104,12 @@ class LoadedProgram:
 class LoadedObject:
     """An object in this process: `programs` by function name, `maps` by name as mappings, typed by their BTF."""
 
-    def __init__(self, source: Object, *, engine: Engine, cpus: int) -> None:
+    def __init__(self, source: Object, *, engine: Engine, cpus: int, verify: bool = True) -> None:
+        if engine == "jit" and not verify:
+            raise InputError(f"{source.path}: only the interpreter runs a program that the verifier has not seen")
         self.object = source
         self.engine = engine
+        self.verify = verify
         self.cpus = cpus
         self.path = source.path
         self.raw_maps: dict[str, Map] = {
@@ -158,15 +163,17 @@ def load(
     program_type: str | None = None,
     engine: Engine = "jit",
     cpus: int = 1,
+    verify: bool = True,
     **options: Any,
 ) -> LoadedObject:
-    """Load an object file, its bytes, or C source that is compiled first; check its programs, create its maps.
+    """Load an object file, its bytes, or C source that is compiled first; verify its programs, create its maps.
 
     `program_type` ("LWT_XMIT"…) is that of programs whose section name says none. `engine`: jit, or the interpreter,
-    which checks every access. `cpus`: of the host that will run it. `options`: of `objects.source.load_program_file`.
-    Raises InputError for a file that is wrong, RejectedError for a program that may not run.
+    which checks every access. `cpus`: of the host that will run it. `verify` False lets what the verifier has not seen
+    into the interpreter. `options`: of `objects.source.load_program_file`. Raises InputError for a file that is wrong,
+    RejectedError for a program that may not run.
     """
-    loaded = load_unchecked(source, program_type=program_type, engine=engine, cpus=cpus, **options)
+    loaded = load_unchecked(source, program_type=program_type, engine=engine, cpus=cpus, verify=verify, **options)
     for program in loaded.programs.values():
         program.check()
     return loaded
@@ -178,6 +185,7 @@ def load_unchecked(
     program_type: str | None = None,
     engine: Engine = "jit",
     cpus: int = 1,
+    verify: bool = True,
     **options: Any,
 ) -> LoadedObject:
     """The same, but a program is checked when it is asked for (`program`) or compiled: one that may not run does not
@@ -190,4 +198,4 @@ def load_unchecked(
         from routebpf.objects.source import load_program_file
 
         found = load_program_file(source, program_type=program_type, **options)
-    return LoadedObject(found, engine=engine, cpus=cpus)
+    return LoadedObject(found, engine=engine, cpus=cpus, verify=verify)

@@ -40,6 +40,7 @@ def run_once(
     context: Mapping[str, int],
     *,
     engine: Engine = "interpreter",
+    verify: bool = True,
     program_type: str | None = None,
 ) -> SingleRun:
     """Run the program of a file on `packet`, which begins with its IP header, with fields of the context set first.
@@ -47,7 +48,7 @@ def run_once(
     The context may hold what BPF_PROG_TEST_RUN takes as ctx_in, and more: every 32-bit field a program can read. Raises
     InputError for a field that is none, RuntimeFault for what the interpreter stops.
     """
-    loaded = load_unchecked(path, program_type=program_type, engine=engine)
+    loaded = load_unchecked(path, program_type=program_type, engine=engine, verify=verify)
     program = loaded.program(selector)
     buffer = PacketBuffer(packet)
     offsets = _field_offsets()
