@@ -10,6 +10,7 @@ from routebpf.verifier.tnum import M32, M64
 
 S32_MIN, S32_MAX = -(1 << 31), (1 << 31) - 1
 S64_MIN, S64_MAX = -(1 << 63), (1 << 63) - 1
+_SIGN32, _SIGN = 1 << 31, 1 << 63
 
 
 def s32(value: int) -> int:
@@ -77,30 +78,54 @@ class Bounds:
         self.s32min = self.s32max = s32(value)
 
     def sync(self) -> None:
-        """kernel: reg_bounds_sync()."""
+        """kernel: reg_bounds_sync(). Deduction is done three times there; what changes nothing need not be repeated."""
+        if self._is_known():
+            return
         self.update()
-        self._deduce()
-        self._deduce()
-        self._deduce()
+        if self._deduce() and self._deduce():
+            self._deduce()
         self._learn_bits()
         self.update()
+
+    def _is_known(self) -> bool:
+        """One number, and every bound says so."""
+        value, mask = self.bits
+        return (
+            not mask
+            and value == self.umin == self.umax
+            and self.smin == self.smax == (value ^ _SIGN) - _SIGN
+            and self.u32min == self.u32max == value & M32
+            and self.s32min == self.s32max == ((value & M32) ^ _SIGN32) - _SIGN32
+        )
 
     def update32(self) -> None:
         """kernel: __update_reg32_bounds()."""
         value, mask = self.bits[0] & M32, self.bits[1] & M32
-        self.s32min = max(self.s32min, s32(value | mask & 0x80000000))
-        self.s32max = min(self.s32max, s32(value | mask & 0x7FFFFFFF))
-        self.u32min = max(self.u32min, value)
-        self.u32max = min(self.u32max, value | mask)
+        low = ((value | mask & _SIGN32) ^ _SIGN32) - _SIGN32
+        high = ((value | mask & S32_MAX) ^ _SIGN32) - _SIGN32
+        if low > self.s32min:
+            self.s32min = low
+        if high < self.s32max:
+            self.s32max = high
+        if value > self.u32min:
+            self.u32min = value
+        if value | mask < self.u32max:
+            self.u32max = value | mask
 
     def update(self) -> None:
         """kernel: __update_reg_bounds()."""
         self.update32()
         value, mask = self.bits
-        self.smin = max(self.smin, s64(value | mask & (1 << 63)))
-        self.smax = min(self.smax, s64(value | mask & S64_MAX))
-        self.umin = max(self.umin, value)
-        self.umax = min(self.umax, value | mask)
+        low = ((value | mask & _SIGN) ^ _SIGN) - _SIGN
+        high = ((value | mask & S64_MAX) ^ _SIGN) - _SIGN
+        if low > self.smin:
+            self.smin = low
+        if high < self.smax:
+            self.smax = high
+        if value > self.umin:
+            self.umin = value
+        if value | mask < self.umax:
+            self.umax = value | mask
         if mask != M64 or self.umin >= self.umax:
             self._find_only_member()
 
@@ -114,58 +139,80 @@ class Bounds:
         elif above == value | mask or above <= self.umax < tnum.following(self.bits, above):
             self.set_known(above)
 
-    def _deduce(self) -> None:
+    def _deduce(self) -> bool:
+        """kernel: __reg_deduce_bounds(). Whether that changed anything."""
+        before = (
+            *(self.umin, self.umax, self.smin, self.smax),
+            *(self.u32min, self.u32max, self.s32min, self.s32max, self.bits),
+        )
         self._deduce32()
         self._deduce64()
         self._deduce_mixed()
+        return before != (
+            *(self.umin, self.umax, self.smin, self.smax),
+            *(self.u32min, self.u32max, self.s32min, self.s32max, self.bits),
+        )
 
     def _deduce32(self) -> None:
-        """kernel: __reg32_deduce_bounds()."""
-        if self.umin >> 32 == self.umax >> 32:
-            self._narrow32(self.umin & M32, self.umax & M32)
-        if self.smin >> 32 == self.smax >> 32:
-            self._narrow32(self.smin & M32, self.smax & M32)
-        for low, high in ((self.umin, self.umax), (self.smin, self.smax)):
-            if ((low >> 32) + 1 - (high >> 32)) & M32 == 0 and s32(low) < 0 <= s32(high):
-                self.s32min = max(self.s32min, s32(low))
-                self.s32max = min(self.s32max, s32(high))
-        if s32(self.u32min) <= s32(self.u32max):
-            self.s32min = max(self.s32min, s32(self.u32min))
-            self.s32max = min(self.s32max, s32(self.u32max))
-        if self.s32min & M32 <= self.s32max & M32:
-            self.u32min = max(self.s32min & M32, self.u32min)
-            self.u32max = min(self.s32max & M32, self.u32max)
-
-    def _narrow32(self, low: int, high: int) -> None:
+        """kernel: __reg32_deduce_bounds(). The hottest there is: with locals, and without calls."""
+        u32min, u32max, s32min, s32max = self.u32min, self.u32max, self.s32min, self.s32max
+        for wide_low, wide_high in ((self.umin, self.umax), (self.smin, self.smax)):
+            low, high = wide_low & M32, wide_high & M32
+            signed_low, signed_high = (low ^ _SIGN32) - _SIGN32, (high ^ _SIGN32) - _SIGN32
+            rounds = (wide_high >> 32) - (wide_low >> 32)
+            if not rounds:
+                if low <= high:
+                    u32min, u32max = low if low > u32min else u32min, high if high < u32max else u32max
+                fits = signed_low <= signed_high
+            else:
+                fits = rounds & M32 == 1 and signed_low < 0 <= signed_high
+            if fits:
+                s32min = signed_low if signed_low > s32min else s32min
+                s32max = signed_high if signed_high < s32max else s32max
+        signed_low, signed_high = (u32min & M32 ^ _SIGN32) - _SIGN32, (u32max & M32 ^ _SIGN32) - _SIGN32
+        if signed_low <= signed_high:
+            s32min = signed_low if signed_low > s32min else s32min
+            s32max = signed_high if signed_high < s32max else s32max
+        low, high = s32min & M32, s32max & M32
         if low <= high:
-            self.u32min = max(self.u32min, low)
-            self.u32max = min(self.u32max, high)
-        if s32(low) <= s32(high):
-            self.s32min = max(self.s32min, s32(low))
-            self.s32max = min(self.s32max, s32(high))
+            u32min, u32max = low if low > u32min else u32min, high if high < u32max else u32max
+        self.u32min, self.u32max, self.s32min, self.s32max = u32min, u32max, s32min, s32max
 
     def _deduce64(self) -> None:
         """kernel: __reg64_deduce_bounds()."""
-        if s64(self.umin) <= s64(self.umax):
-            self.smin = max(self.smin, s64(self.umin))
-            self.smax = min(self.smax, s64(self.umax))
+        umin, umax = self.umin, self.umax
+        signed_low, signed_high = (umin & M64 ^ _SIGN) - _SIGN, (umax & M64 ^ _SIGN) - _SIGN
+        if signed_low <= signed_high:
+            if signed_low > self.smin:
+                self.smin = signed_low
+            if signed_high < self.smax:
+                self.smax = signed_high
         low, high = self.smin & M64, self.smax & M64
         if low <= high:
-            self.umin = max(low, self.umin)
-            self.umax = min(high, self.umax)
-        elif self.umax < low:
-            self.smin = s64(self.umin)
-            self.umax = min(self.umax, high)
-        elif high < self.umin:
-            self.smax = s64(self.umax)
-            self.umin = max(self.umin, low)
+            if low > umin:
+                self.umin = low
+            if high < umax:
+                self.umax = high
+        elif umax < low:
+            self.smin = signed_low
+            self.umax = min(umax, high)
+        elif high < umin:
+            self.smax = signed_high
+            self.umin = max(umin, low)
 
     def _deduce_mixed(self) -> None:
         """kernel: __reg_deduce_mixed_bounds()."""
-        self.umin = max(self.umin, self.umin & ~M32 | self.u32min)
-        self.umax = min(self.umax, self.umax & ~M32 | self.u32max)
-        self.smin = max(self.smin, self.smin & ~M32 | self.u32min)
-        self.smax = min(self.smax, self.smax & ~M32 | self.u32max)
+        u32min, u32max = self.u32min, self.u32max
+        low, high = self.umin & ~M32 | u32min, self.umax & ~M32 | u32max
+        if low > self.umin:
+            self.umin = low
+        if high < self.umax:
+            self.umax = high
+        low, high = self.smin & ~M32 | u32min, self.smax & ~M32 | u32max
+        if low > self.smin:
+            self.smin = low
+        if high < self.smax:
+            self.smax = high
         if self.s32min >= 0 and self.smin >= S32_MIN and self.smax <= S32_MAX:
             self.smin = self.umin = self.s32min
             self.smax = self.umax = self.s32max
