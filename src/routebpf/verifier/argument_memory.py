@@ -32,7 +32,7 @@ from routebpf.verifier.register import (
     type_text,
 )
 from routebpf.verifier.run import Run
-from routebpf.verifier.stack_objects import dynptr_at, note_read, place
+from routebpf.verifier.stack_objects import also_saying, dynptr_at, note_read, place
 
 _ANY_OFFSET = frozenset(
     {
@@ -177,10 +177,8 @@ def check_initialized_dynptr(run: Run, number: int) -> None:
     if register.type not in (PTR_TO_STACK, CONST_PTR_TO_DYNPTR):
         raise Fault(Rule.ARGUMENT, f"arg#{number - 1} expected pointer to stack or const struct bpf_dynptr", number)
     words = f"Expected an initialized dynptr as arg #{number - 1}"
-    try:
+    with also_saying(words):
         found = dynptr_at(run, register)
-    except Fault as fault:
-        raise Fault(Rule.ARGUMENT, f"{fault.message}\n{words}", number) from None
     if found is None:
         raise Fault(Rule.ARGUMENT, words, number)
     if register.type == PTR_TO_STACK:

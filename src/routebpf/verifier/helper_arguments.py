@@ -53,7 +53,7 @@ from routebpf.verifier.register import (
     type_text,
 )
 from routebpf.verifier.run import Run, unset
-from routebpf.verifier.stack_objects import dynptr_at, place, set_dynptr
+from routebpf.verifier.stack_objects import also_saying, dynptr_at, place, set_dynptr
 from routebpf.verifier.state import EMPTY, SPILL, ZERO, DynptrSlot
 
 _ARRAYS = (2, 6)  # BPF_MAP_TYPE_ARRAY, _PERCPU_ARRAY: a constant key is there, or is not
@@ -441,10 +441,8 @@ def make_dynptr(run: Run, number: int, kind: int, clone_of: int) -> None:
     register = run.regs[number]
     if register.type == CONST_PTR_TO_DYNPTR:
         raise Fault(Rule.ARGUMENT, "Dynptr has to be an uninitialized dynptr", number)
-    try:
+    with also_saying("Dynptr has to be an uninitialized dynptr"):
         place(run, register, "dynptr", 2)
-    except Fault as fault:
-        raise Fault(Rule.ARGUMENT, f"{fault.message}\nDynptr has to be an uninitialized dynptr", number) from None
     for at in (0, 8):
         memory.check(run, memory.Access(number, at, 8, is_write=True))
     set_dynptr(run, register, kind, clone_of)

@@ -47,6 +47,7 @@ from routebpf.verifier.register import (
 )
 from routebpf.verifier.run import Run, unset
 from routebpf.verifier.stack_objects import (
+    also_saying,
     can_save_interrupts,
     can_set_iterator,
     dynptr_at,
@@ -346,14 +347,19 @@ def _interrupts(run: Run, meta: KfuncMeta, position: int, _argument: KfuncArgume
         raise Fault(Rule.ARGUMENT, f"arg#{position} doesn't point to an irq flag on stack", number)
     effects = meta.callee.effects
     if effects.saves_interrupts:
-        if not can_save_interrupts(run, register):
-            raise Fault(Rule.ARGUMENT, f"expected uninitialized irq flag as arg#{position}", number)
+        words = f"expected uninitialized irq flag as arg#{position}"
+        with also_saying(words):
+            can_save = can_save_interrupts(run, register)
+        if not can_save:
+            raise Fault(Rule.ARGUMENT, words, number)
         memory.check(run, memory.Access(number, 0, 8, is_write=True))
         save_interrupts(run, register, effects.interrupts)
         return
-    found = saved_interrupts(run, register)
+    words = f"expected an initialized irq flag as arg#{position}"
+    with also_saying(words):
+        found = saved_interrupts(run, register)
     if found is None:
-        raise Fault(Rule.ARGUMENT, f"expected an initialized irq flag as arg#{position}", number)
+        raise Fault(Rule.ARGUMENT, words, number)
     note_read(run, register, found[0], 1)
     restore_interrupts(run, register, found[0], found[1], effects.interrupts)
 

@@ -6,6 +6,9 @@ their kin.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 from routebpf.verifier.fault import Fault, Rule
 from routebpf.verifier.references import acquire, acquire_interrupts, release, release_interrupts
 from routebpf.verifier.register import (
@@ -35,6 +38,15 @@ from routebpf.verifier.state import (
 _DYNPTR_TYPES = bytes([DYNPTR] * 8)
 _ITER_TYPES = bytes([ITER] * 8)
 _IRQ_TYPES = bytes([IRQ_FLAG] * 8)
+
+
+@contextmanager
+def also_saying(words: str) -> Iterator[None]:
+    """Where the place of an object is wrong, the kernel goes on to say what it wanted there."""
+    try:
+        yield
+    except Fault as fault:
+        raise Fault(fault.rule, f"{fault.message}\n{words}", fault.register) from None
 
 
 def place(run: Run, register: Register, what: str, slots: int) -> int | None:
