@@ -35,7 +35,8 @@ def test_a_probe_that_fails_is_a_finding_with_its_reason():
 
 def test_what_is_not_there_is_told(monkeypatch, tmp_path):
     monkeypatch.setattr(features, "MOUNT_POINT", str(tmp_path))
-    monkeypatch.setattr(features, "_JIT", str(tmp_path / "none"))
+    (tmp_path / "jit").write_text("0\n")
+    monkeypatch.setattr(features, "_JIT", str(tmp_path / "jit"))
     found = {one.feature.name: one for one in probe_features()}
     for name, detail in (
         ("BPF file system", f"it is not mounted at {tmp_path}"),
@@ -43,6 +44,14 @@ def test_what_is_not_there_is_told(monkeypatch, tmp_path):
     ):
         assert not found[name].is_there
         assert found[name].detail.startswith(detail)
+
+
+def test_the_jit_is_found_where_its_setting_cannot_be_read(monkeypatch, tmp_path):
+    """As in a network namespace that is not the first."""
+    jit = Path("/proc/sys/net/core/bpf_jit_enable").read_text().strip()
+    monkeypatch.setattr(features, "_JIT", str(tmp_path / "none"))
+    (found,) = probe_features([one for one in FEATURES if one.name == "JIT"])
+    assert found.is_there == (jit != "0")
 
 
 def test_the_running_kernels_facts_are_those_of_proc_and_sys():

@@ -23,10 +23,10 @@ struct stats {
     struct flow flow; struct { __u16 low; __u16 high; }; union { __u32 word; __u8 bytes[4]; } raw; void *pointer;
     __s16 series[3]; };
 struct bits { __u32 version : 4; __u32 ihl : 4; int balance : 6; __u64 big : 50; enum verdict v : 8; };
-struct empty {};
+struct empty {}; struct address { __u8 bytes[16]; };
 const int (*table)[4]; int (*callback)(struct flow *, const char *name, ...); const char *const names[2]; flow_t *f;
 struct stats s; struct bits b; struct in6_addr a; enum verdict v; struct empty e; volatile __u32 *volatile vp;
-__u32 counters[4];
+struct address d; __u32 counters[4];
 """
 
 
@@ -164,6 +164,21 @@ def test_addresses_may_be_written_as_addresses(btf):
     assert address == ipaddress.IPv6Address("2001:db8::1").packed
     mac = encode(btf, btf.find("stats", Kind.STRUCT), {"mac": "02:00:00:00:00:01"})
     assert mac == encode(btf, btf.find("stats", Kind.STRUCT), {"mac": [2, 0, 0, 0, 0, 1]})
+
+
+@pytest.mark.parametrize("name", ["in6_addr", "address"])
+@pytest.mark.parametrize("text", ["2001:db8::1", "::", "192.0.2.7", "::ffff:192.0.2.7"])
+def test_sixteen_bytes_may_be_written_as_an_address(btf, name, text):
+    expected = ipaddress.IPv6Address(text if ":" in text else f"::ffff:{text}").packed
+    assert encode(btf, btf.find(name, Kind.STRUCT), text) == expected
+
+
+def test_sixteen_bytes_may_be_written_in_hex(btf):
+    type_id = btf.find("address", Kind.STRUCT)
+    assert encode(btf, type_id, "20010db8") == ipaddress.IPv6Address("2001:db8::").packed
+    assert encode(btf, type_id, ":".join(["2a"] * 16)) == b"\x2a" * 16
+    with pytest.raises(InputError, match=r"struct address\.bytes: 'nonsense' is not hex"):
+        encode(btf, type_id, "nonsense")
 
 
 def test_typedef_names_tell_an_address_from_a_number(btf):

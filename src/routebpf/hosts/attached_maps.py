@@ -91,7 +91,9 @@ def _open(namespace: Namespace | None, reference: str, program: str | None) -> t
         raw = map_by_id(int(number))
         return raw, _kernel_btf(raw)
     found = find_map(namespace, reference, program)
-    return map_at(found.pin), _kept_btf(found.btf)
+    raw = map_at(found.pin)
+    raw.definition = replace(raw.definition, name=found.name)  # the kernel has the first 15 characters of it
+    return raw, _kept_btf(found.btf)
 
 
 def _kept_btf(path: str) -> Btf | None:

@@ -26,7 +26,8 @@ _JIT = "/proc/sys/net/core/bpf_jit_enable"
 _FIRST_VERSION = (4, 10, 0)
 _UNCOUNTED_MEMORY = (5, 11, 0)
 _ENOUGH_LOCKED_MEMORY = 64 << 20  # bytes: a few maps of usual sizes
-_JIT_STATES = {"0": "", "1": "on", "2": "on, with a debug log", None: ""}
+_JIT_STATES = {"0": "", "1": "on", "2": "on, with a debug log"}
+_COMPILED = "compiled by the JIT"
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +103,7 @@ def _program(program_type: str, code: str = "r0 = 0\nexit", kfuncs: tuple[str, .
     instructions = tuple(assemble(code))
     program = Program("probe", "", program_type, instructions, (), kfuncs=kfuncs)
     with load_program(program, license="GPL", maps={}) as loaded:
-        return "compiled by the JIT" if loaded.info().jited_bytes else "interpreted"
+        return _COMPILED if loaded.info().jited_bytes else "interpreted"
 
 
 def _kfuncs() -> str:
@@ -111,7 +112,10 @@ def _kfuncs() -> str:
 
 
 def _jit() -> str:
-    found = _JIT_STATES.get(setting(_JIT), "on")
+    state = setting(_JIT)
+    if state is None:  # only the first network namespace has it
+        state = "1" if _program("LWT_XMIT") == _COMPILED else "0"
+    found = _JIT_STATES.get(state, "on")
     if not found:
         raise MissingError("off: programs are interpreted, if at all")
     return found

@@ -12,8 +12,9 @@
 | float, double                | float                                                                       |
 
 Encoding takes the same and more: an int for an enum, bytes for anything of that size, a number in a str, a str of hex
-(`02:00:00:00:00:01` too) for an array, an IPv4 address for a `__be32`, an IPv6 address for a `struct in6_addr`, and a
-dict that leaves out members: they are zero.
+(`02:00:00:00:00:01` too) for an array, an IPv4 address for a `__be32`, an IP address for a `struct in6_addr` or 16
+bytes (IPv4 is mapped into IPv6), a str for a struct whose only member takes it, and a dict that leaves out members:
+they are zero.
 """
 
 from __future__ import annotations
@@ -49,6 +50,7 @@ _LETTERS = {1: "B", 2: "H", 4: "I", 8: "Q"}
 _MAX_NESTING = 64
 _MAX_WEIGHT = 1 << 24
 _BIG_ENDIAN = frozenset(("__be16", "__be32", "__be64"))
+_IPV6_BYTES = 16
 
 
 def decode(btf: Btf, type_id: int, data: bytes | memoryview) -> Value:
@@ -278,7 +280,9 @@ def _encode(btf: Btf, type_id: int, value: object, data: bytearray, at: int, wha
         case Composite() if isinstance(value, Mapping):
             _encode_composite(btf, resolved_id, found, value, data, at, what, depth)
         case Composite(name="in6_addr") if isinstance(value, str):
-            data[at : at + size] = _address(value, ipaddress.IPv6Address, what)
+            data[at : at + size] = _ipv6_bytes(value) or _address(value, ipaddress.IPv6Address, what)
+        case Composite(members=(member,)) if isinstance(value, str) and member.name and not member.bits:
+            _encode(btf, member.type_id, value, data, at, f"{what}.{member.name}", depth + 1)
         case Var():
             _encode(btf, found.type_id, value, data, at, what, depth + 1)
         case Datasec() if isinstance(value, Mapping):
@@ -326,6 +330,15 @@ def _address(text: str, kind: type[ipaddress.IPv4Address | ipaddress.IPv6Address
         raise InputError(f"{what}: {text} is not an {kind.__name__.replace('Address', ' address')}") from error
 
 
+def _ipv6_bytes(text: str) -> bytes | None:
+    """An IPv6 address, or an IPv4 address mapped into one; None if the text is neither."""
+    try:
+        address = ipaddress.ip_address(text)
+    except ValueError:
+        return None
+    return address.packed if address.version == 6 else bytes(10) + b"\xff\xff" + address.packed
+
+
 def _integer_bytes(number: int, size: int, found: BtfType, what: str) -> bytes:
     """Signed and unsigned numbers of that many bytes are both taken: -1 is how people write all ones."""
     limit = 1 << (8 * size)
@@ -340,11 +353,11 @@ def _integer_bytes(number: int, size: int, found: BtfType, what: str) -> bytes:
 
 def _encode_array(btf: Btf, array: Array, value: object, data: bytearray, at: int, what: str, depth: int) -> None:
     if isinstance(value, str):
+        size = btf.size_of(array.type_id) * array.length
         if not _is_char(btf, array.type_id):
-            value = _hex_bytes(value, what)
+            value = (size == _IPV6_BYTES and _ipv6_bytes(value)) or _hex_bytes(value, what)
         else:
             value = value.encode()
-        size = btf.size_of(array.type_id) * array.length
         if len(value) > size:
             raise InputError(f"{what}: {len(value)} bytes given, it takes {size}")
         data[at : at + len(value)] = value
