@@ -12,7 +12,7 @@ from routebpf.runtime.cpu import CPU_BYTES, CPU_SKB, CPU_TAIL_CALLS, new_cpu
 from routebpf.runtime.maps import Map, create_map
 from routebpf.runtime.memory import Memory
 from routebpf.runtime.packet import PacketBuffer
-from routebpf.verifier.structure import check_structure
+from routebpf.verifier.gate import admit
 
 ENGINES = ("jit", "interpreter")
 ETHERNET = bytes(12) + b"\x08\x00"
@@ -38,7 +38,7 @@ class Embedded:
         for name, program in loaded.programs.items():
             maps = [self.maps[one] for one in program.maps]
             definitions = [one.definition for one in maps]
-            facts = check_structure(program, definitions, license=loaded.license) if checked else None
+            facts = admit(program, definitions, license=loaded.license, btf=loaded.btf) if checked else None
             if engine == "interpreter":
                 self.programs[name] = interpret(program, maps, observer=observer, instruction_limit=instruction_limit)
             else:

@@ -68,8 +68,8 @@ def test_bare_instructions_have_the_memory_and_its_size(engine: str) -> None:
 
 @pytest.mark.parametrize("engine", ENGINES)
 def test_bare_instructions_that_are_not_well_formed_are_rejected(engine: str) -> None:
-    with pytest.raises(RejectedError, match="R0 !read_ok"):
-        run_raw(assemble("exit"), engine=engine)
+    with pytest.raises(RejectedError, match="last insn is not an exit or jmp"):
+        run_raw(assemble("r0 = 0"), engine=engine)
 
 
 @pytest.mark.parametrize("engine", ENGINES)
@@ -85,12 +85,6 @@ def test_a_kfunc_that_is_not_there_is_null(engine: str, name: str) -> None:
     text = f"r0 = ksym[{name}]\nif r0 == 0 goto out\nr0 = 1\nout: exit"
     ours = Embedded(_object(_program(text, ksyms=(name,))), engine)
     assert ours.run("test") == int(is_implemented(name.partition("___")[0]))
-
-
-@pytest.mark.parametrize("engine", ENGINES)
-def test_the_address_of_a_function_may_be_taken_for_nothing(engine: str) -> None:
-    program = _program("r2 = subprog[f]\nr0 = 4\nexit\nf: r0 = 0\nexit")
-    assert Embedded(_object(program), engine).run("test") == 4
 
 
 def test_a_fault_behind_a_tail_call_is_the_callers_too() -> None:
@@ -139,14 +133,19 @@ def test_an_interpreted_fault_leaves_the_next_run_alone() -> None:
 
 
 def test_atomics_of_several_threads_of_machine_code_lose_nothing() -> None:
-    loop = "next: lock *(u64 *)(r7 +0) += r8\nr6 += 1\nif r6 < 1000000 goto next"
+    loop = "next: lock *(u64 *)(r7 +0) += r8\nr6 += 1\nif r6 < 20000 goto next"
     text = f"r6 = 0\nr7 = map[counts][0]+0\nr8 = 1\n{loop}\nr0 = 0\nexit"
     program = _program(text, maps=("counts",))
     runs = [Embedded(_object(program, maps=[COUNTS]), "jit") for _ in range(2)]
     runs[1].programs = runs[0].programs
-    threads = [threading.Thread(target=one.run, args=("test",)) for one in runs]
+
+    def run(one: Embedded) -> None:
+        for _ in range(25):
+            one.run("test")
+
+    threads = [threading.Thread(target=run, args=(one,)) for one in runs]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert runs[0].maps["counts"].lookup(bytes(4)) == (2_000_000).to_bytes(8, "little")
+    assert runs[0].maps["counts"].lookup(bytes(4)) == (1_000_000).to_bytes(8, "little")

@@ -17,7 +17,7 @@ from routebpf.engine import run_raw
 from routebpf.engine.jit import compile_raw
 from routebpf.isa import Instruction, assemble, encode
 from routebpf.runtime.memory import Memory
-from routebpf.verifier.structure import check_raw
+from routebpf.verifier.bare import bare_facts
 
 REGISTERS = 10
 SLOTS = 8
@@ -83,7 +83,7 @@ class JitProgram:
     """Instructions in our JIT, over memory of our own."""
 
     def __init__(self, instructions: Sequence[Instruction]) -> None:
-        self._compiled = compile_raw(instructions, check_raw(instructions))
+        self._compiled = compile_raw(instructions, bare_facts(instructions))
         self._memory = Memory(_MEMORY_BYTES)
         self._entry = ctypes.CFUNCTYPE(ctypes.c_uint64, ctypes.c_uint64, ctypes.c_uint64)(self._compiled.entry)
 

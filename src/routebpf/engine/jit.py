@@ -24,8 +24,8 @@ from routebpf.isa.opcodes import (
 )
 from routebpf.objects.model import Program
 from routebpf.runtime.machine import Code, emit, linked
-from routebpf.verifier.structure import RAW
-from routebpf.verifier.structure_facts import Facts, FunctionFacts
+from routebpf.verifier.bare import RAW
+from routebpf.verifier.facts import Facts, FunctionFacts
 
 _ENTRY = "entry"
 _SLOT_BYTES = 8

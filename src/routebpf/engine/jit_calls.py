@@ -13,7 +13,7 @@ from routebpf.runtime.bitcode import bitcode
 from routebpf.runtime.machine import function_address
 from routebpf.runtime.native import Native, closure
 from routebpf.spec import helper_name
-from routebpf.verifier.structure_facts import CallFacts
+from routebpf.verifier.facts import CallFacts
 
 ARGUMENTS = range(1, 6)
 # Bitcode of a function and all that it calls. A hash lookup has 21 KB and takes 20 ms to compile; an update, 52 KB and

@@ -10,7 +10,7 @@ from routebpf.engine.interpreter_regions import Region
 from routebpf.isa import Instruction
 from routebpf.objects.model import Program
 from routebpf.runtime.memory import Memory
-from routebpf.verifier.structure import RAW, check_raw
+from routebpf.verifier.bare import RAW, bare_facts
 
 _RAW_ENTRY = ctypes.CFUNCTYPE(ctypes.c_uint64, ctypes.c_uint64, ctypes.c_uint64)
 
@@ -23,7 +23,7 @@ def run_raw(
     `engine` is "interpreter", which checks every access, or "jit", which checks none. Raises RejectedError if the
     instructions are not well-formed, RuntimeFault for what the interpreter stops.
     """
-    facts = check_raw(instructions)
+    facts = bare_facts(instructions)
     room = Memory(max(len(memory), 1))
     room.write(0, memory)
     if engine == "jit":

@@ -12,7 +12,7 @@ from routebpf.hosts.program_effects import is_plain
 from routebpf.objects.loader import load_object
 from routebpf.objects.model import MapDefinition, Object, Program
 from routebpf.runtime.maps import Map, create_map
-from routebpf.verifier.structure_facts import Facts
+from routebpf.verifier.facts import Facts
 
 if TYPE_CHECKING:
     from routebpf.engine.compiled import Compiled

@@ -10,8 +10,8 @@ from routebpf.isa.opcodes import BPF_LOAD_ACQ, FORMS, PSEUDO_CALL, PSEUDO_FUNC, 
 from routebpf.objects.model import Program
 from routebpf.spec import helper_by_id
 from routebpf.spec.arguments import ArgKind
-from routebpf.verifier.structure_facts import Facts
-from routebpf.verifier.structure_flow import call_target, jump_target
+from routebpf.verifier.facts import Facts
+from routebpf.verifier.flow import call_target, jump_target
 
 _PACKET_FIELDS = frozenset({76, 80, 140})  # data, data_end, data_meta
 _SOCKET_FIELD = 168  # sk

@@ -1,1 +1,1 @@
-"""Is a program safe and allowed, and if not, where in the source and why. For now: its structure (`structure`)."""
+"""Is a program safe and allowed, and if not, where in the source and why: `verify`, `explain`, and the `gate`."""

@@ -11,6 +11,7 @@ from routebpf.verifier import functions
 from routebpf.verifier.arithmetic import fails
 from routebpf.verifier.bounds import S64_MAX, S64_MIN
 from routebpf.verifier.callees import Callee
+from routebpf.verifier.facts import CallFacts
 from routebpf.verifier.fault import Fault, Rule
 from routebpf.verifier.helper_call import call_helper
 from routebpf.verifier.kfunc_call import call_kfunc
@@ -32,7 +33,6 @@ from routebpf.verifier.register import (
 from routebpf.verifier.run import PATH_ENDS, Run, Step
 from routebpf.verifier.scalar import Range
 from routebpf.verifier.state import Frame
-from routebpf.verifier.structure_facts import CallFacts
 
 
 def call_step(run: Run, at: int, one: Instruction, _form: Form) -> Step:

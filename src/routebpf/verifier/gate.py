@@ -4,19 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from routebpf.errors import RejectedError
-from routebpf.isa.opcodes import CALL, PSEUDO_CALL, PSEUDO_KFUNC_CALL
+from routebpf.errors import InputError, MissingError, RejectedError
+from routebpf.isa import Names, disassemble_one
+from routebpf.isa.opcodes import CALL, LDDW, PSEUDO_BTF_ID, PSEUDO_CALL, PSEUDO_KFUNC_CALL
 from routebpf.objects.btf import Btf
 from routebpf.objects.model import MapDefinition, Program
 from routebpf.runtime.registry import is_implemented
 from routebpf.spec import helper_by_id, helper_name
+from routebpf.verifier.facts import Facts
 from routebpf.verifier.fault import Rejected
-from routebpf.verifier.structure_facts import Facts, MissingCallError, StructureError, UnknownCallError, rejected
 from routebpf.verifier.verify import verify
 
 
 class RefusedError(RejectedError):
     """The verifier refuses the program: `finding` says all that is known, the message is for a person."""
+
+
+class UnknownCallError(RejectedError, InputError):
+    """The program calls what no kernel has: its file is wrong."""
+
+
+class MissingCallError(RejectedError, MissingError):
+    """The program uses what kernels have, and the embedded host has not."""
 
 
 def admit(program: Program, maps: Sequence[MapDefinition], *, license: str = "GPL", btf: Btf | None = None) -> Facts:
@@ -38,17 +47,36 @@ def admit(program: Program, maps: Sequence[MapDefinition], *, license: str = "GP
         name = _called(program, at)
         if name is not None and not is_implemented(name.partition("#")[0]):
             message = f"{name} is not implemented in the embedded host"
-            raise rejected(program, StructureError(at, message, "Run it on the kernel host.", MissingCallError))
+            raise MissingCallError(_told(program, at, message, "Run it on the kernel host."))
     return facts
 
 
 def _check_known(program: Program, refused: Rejected) -> None:
     """Tell apart a call that no kernel has from one that this program may not make."""
     at = refused.finding.at
-    one = program.instructions[at] if at is not None and at < len(program.instructions) else None
+    if at is None or any(one.instruction == at for one in program.poisons):
+        return
+    one = program.instructions[at] if at < len(program.instructions) else None
+    if one is not None and one.opcode == LDDW and one.src == PSEUDO_BTF_ID:
+        message = f"the kernel variable {program.ksyms[one.imm]} is not there on the embedded host"
+        raise MissingCallError(_told(program, at, message, "Run it on the kernel host.")) from None
     if one is not None and one.opcode == CALL and one.src == 0 and helper_by_id(one.imm) is None:
-        fault = StructureError(at, refused.finding.message, "No kernel has a helper of that number.", UnknownCallError)
-        raise rejected(program, fault) from None
+        message = refused.finding.message
+        raise UnknownCallError(_told(program, at, message, "No kernel has a helper of that number.")) from None
+
+
+def _told(program: Program, at: int, message: str, todo: str) -> str:
+    """What is wrong with the call at an instruction: where, the line of the source, what to do."""
+    where = [f"verifying {program.name}"]
+    source = ""
+    line = program.line_at(at)
+    if line is not None:
+        where.append(f"{line.file}:{line.line}")
+        source = f"\n  {line.line} | {line.text.strip()}" if line.text.strip() else ""
+    following = program.instructions[at + 1] if at + 1 < len(program.instructions) else None
+    text = disassemble_one(program.instructions[at], following, Names(program.maps, program.kfuncs, program.ksyms))
+    where.append(f"instruction {at} ({text})")
+    return f"{': '.join(where)}: {message}{source}\n{todo}"
 
 
 def _called(program: Program, at: int) -> str | None:

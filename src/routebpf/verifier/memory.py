@@ -13,6 +13,7 @@ from routebpf.spec.context import Register as ContextRegister
 from routebpf.spec.socket import sock_common_accesses
 from routebpf.verifier import btf_access, stack, tnum
 from routebpf.verifier.bounds import S64_MIN
+from routebpf.verifier.facts import ContextAccess
 from routebpf.verifier.fault import Fault, Rule
 from routebpf.verifier.map_fields import KERNEL_POINTERS, Field
 from routebpf.verifier.maps import BPF_F_RDONLY_PROG, BPF_F_WRONLY_PROG, MapFacts
@@ -42,7 +43,6 @@ from routebpf.verifier.register import (
 )
 from routebpf.verifier.run import Run
 from routebpf.verifier.scalar import extend_sign, truncate
-from routebpf.verifier.structure_facts import ContextAccess
 
 NO_REGISTER = stack.NO_REGISTER
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 from routebpf.objects.btf import Btf
 from routebpf.objects.model import Program
 from routebpf.verifier.callees import Callee
+from routebpf.verifier.facts import CallFacts, ContextAccess
 from routebpf.verifier.fault import Fault, Rule
 from routebpf.verifier.flow import Flow
 from routebpf.verifier.liveness import StackLiveness
@@ -29,7 +30,6 @@ from routebpf.verifier.register import (
     Register,
 )
 from routebpf.verifier.state import Checkpoint, Frame, State
-from routebpf.verifier.structure_facts import CallFacts, ContextAccess
 
 if TYPE_CHECKING:
     from routebpf.verifier.loops import Visit

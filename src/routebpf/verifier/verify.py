@@ -32,6 +32,7 @@ from routebpf.objects.model import MapDefinition, Program
 from routebpf.spec import helper_number
 from routebpf.verifier import arithmetic, branches, calls, functions, loads, register, scalar
 from routebpf.verifier.callees import find_callees
+from routebpf.verifier.facts import Facts, FunctionFacts
 from routebpf.verifier.fault import Fault, Finding, Rejected, Rule
 from routebpf.verifier.flow import FunctionFlow, check_flow, check_functions, check_layout, find_functions
 from routebpf.verifier.licenses import is_gpl
@@ -43,7 +44,6 @@ from routebpf.verifier.register import PTR_TO_CTX, pointer
 from routebpf.verifier.run import Observer, Run, follow
 from routebpf.verifier.stack_depth import check_stack_depth
 from routebpf.verifier.state import MAIN_FUNCTION, Frame, State
-from routebpf.verifier.structure_facts import Facts, FunctionFacts
 
 DEFAULT_KERNEL = (6, 18)
 _MOST_MAPS = 64
@@ -131,7 +131,7 @@ def _prepare(
     check_layout(program.functions, found)
     _check_tail_calls(found, btf)
     callees = find_callees(instructions, program.kfuncs)
-    _check_encoding(program, len(maps))
+    check_encoding(program, len(maps))
     flow = check_flow(instructions, found, callees)
     if any(definition.type == 33 for definition in maps) and not privileged:
         raise Fault(Rule.UNAVAILABLE, "CAP_BPF and CAP_PERFMON are required to use arena")
@@ -173,7 +173,7 @@ _LOAD_MODES = (BPF_MEM, BPF_MEMSX)
 _MAP_SOURCES = (PSEUDO_MAP_IDX, PSEUDO_MAP_IDX_VALUE)
 
 
-def _check_encoding(program: Program, map_count: int) -> None:
+def check_encoding(program: Program, map_count: int) -> None:
     """kernel: resolve_pseudo_ldimm64()."""
     instructions = program.instructions
     at = 0

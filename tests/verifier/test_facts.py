@@ -1,4 +1,4 @@
-"""What the structural check finds out for the engines."""
+"""What verification finds out for the engines."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ import pytest
 from routebpf.errors import RejectedError
 from routebpf.isa import Names, assemble
 from routebpf.objects.model import LineInfo, MapDefinition, Poison, Program
-from routebpf.verifier.structure import check_structure
-from routebpf.verifier.structure_facts import ContextAccess, Facts
+from routebpf.verifier.facts import ContextAccess, Facts
+from routebpf.verifier.verify import verify
 
 ARRAY = MapDefinition("array", 2, 4, 16, 4)
 DATA = MapDefinition("rodata", 2, 4, 8, 1, 1 << 7, data=bytes([5, 0, 0, 0, 0, 0, 0, 0]), read_only=True)
@@ -19,7 +19,7 @@ def _facts(text: str, **fields: tuple[Poison, ...] | tuple[LineInfo, ...]) -> Fa
     program = Program(
         "test", "lwt_xmit", "LWT_XMIT", tuple(assemble(text, Names(maps=names))), (), maps=names, **fields
     )
-    return check_structure(program, [ARRAY, DATA])
+    return verify(program, [ARRAY, DATA]).facts
 
 
 def test_context_accesses_are_known_by_instruction() -> None:
@@ -35,15 +35,15 @@ def test_a_function_is_known_to_have_the_context_from_its_callers() -> None:
     assert facts.context == {4: ContextAccess(0, 4, False)}
 
 
-def test_calls_are_known_with_their_maps_constants_and_callbacks() -> None:
+def test_calls_are_known_with_their_maps_and_constants() -> None:
     facts = _facts(
-        "*(u32 *)(r10 -4) = 0\nr2 = r10\nr2 += -4\nr1 = map[array]\ncall bpf_map_lookup_elem\n"
-        "r1 = 10\nr2 = subprog[f]\nr3 = r10\nr3 += -4\nr4 = 0\ncall bpf_loop\nr0 = 0\nexit\nf: r0 = 0\nexit"
+        "r6 = r1\n*(u32 *)(r10 -4) = 0\nr2 = r10\nr2 += -4\nr1 = map[array]\ncall bpf_map_lookup_elem\n"
+        "r1 = r6\nr2 = 10\nr3 = 0\ncall bpf_skb_change_tail\nr0 = 0\nexit"
     )
-    lookup, loop = facts.calls[5], facts.calls[12]
+    lookup, change = facts.calls[6], facts.calls[10]
     assert (lookup.map, lookup.maps[0], lookup.callback) == (0, 0, None)
-    assert (loop.callback, loop.map) == (15, None)
-    assert loop.constants == (10, None, None, 0, None)
+    assert change.map is None
+    assert change.constants == (None, 10, 0, None, None)
 
 
 def test_a_map_that_depends_on_the_path_is_not_known() -> None:
@@ -58,13 +58,13 @@ def test_functions_are_known_with_their_stack() -> None:
     facts = _facts("*(u64 *)(r10 -24) = 0\ncall f\nexit\nf: r1 = r10\nr1 += -40\n*(u32 *)(r1 +4) = 0\nr0 = 0\nexit")
     assert [(one.start, one.end, one.stack_bytes, one.frame_bytes) for one in facts.functions] == [
         (0, 3, 24, 24),
-        (3, 8, 36, 40),
+        (3, 8, 40, 40),
     ]
 
 
-def test_a_frame_is_as_large_as_can_be_where_an_address_on_the_stack_varies() -> None:
+def test_a_frame_is_as_large_as_the_lowest_place_of_an_address_on_the_stack_that_varies() -> None:
     facts = _facts("r2 = *(u32 *)(r1 +0)\nr2 &= 7\nr3 = r10\nr3 += -64\nr3 += r2\n*(u8 *)(r3 +0) = 1\nr0 = 0\nexit")
-    assert facts.functions[0].frame_bytes == 512
+    assert facts.functions[0].frame_bytes == 64
 
 
 def test_code_behind_a_branch_on_constant_data_is_not_reachable() -> None:
@@ -73,12 +73,12 @@ def test_code_behind_a_branch_on_constant_data_is_not_reachable() -> None:
 
 
 def test_a_poisoned_instruction_that_is_not_reached_is_left_alone() -> None:
-    text = "r3 = 5\nif r3 == 5 goto out\nr0 = 1\nexit\nout: r0 = 2\nexit"
+    text = "r3 = 5\nif r3 == 5 goto out\ncall unknown#195896080\nexit\nout: r0 = 2\nexit"
     assert _facts(text, poisons=(Poison(2, "struct sk_buff has no field x"),)).reachable[2] == 0
 
 
 def test_a_poisoned_instruction_that_is_reached_is_refused_with_its_reason_and_line() -> None:
     lines = (LineInfo(0, "a.c", 7, 1, "  return skb->x;"),)
     with pytest.raises(RejectedError, match="struct sk_buff has no field x") as refused:
-        _facts("r0 = 1\nexit", poisons=(Poison(0, "struct sk_buff has no field x"),), lines=lines)
-    assert "instruction 0 (r0 = 1)" in str(refused.value)
+        _facts("call unknown#195896080\nexit", poisons=(Poison(0, "struct sk_buff has no field x"),), lines=lines)
+    assert "instruction 0: invalid func unknown#195896080" in str(refused.value)

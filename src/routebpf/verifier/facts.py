@@ -1,13 +1,9 @@
-"""What the structural check finds out about a program, for the engines, and the error that says why it may not run."""
+"""What verification finds out about a program, for the engines."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-
-from routebpf.errors import InputError, MissingError, RejectedError
-from routebpf.isa import Names, disassemble_one
-from routebpf.objects.model import Program
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,44 +65,3 @@ class Facts:
     calls: Mapping[int, CallFacts]
     functions: tuple[FunctionFacts, ...]
     reachable: bytes = field(repr=False)
-
-
-class UnknownCallError(RejectedError, InputError):
-    """The program calls what no kernel has: its file is wrong."""
-
-
-class MissingCallError(RejectedError, MissingError):
-    """The program calls what kernels have, and the embedded host has not."""
-
-
-class StructureError(Exception):
-    """The kernel's `message` for the instruction at `at`, None for the whole program, and what to do about it.
-
-    `error` is what it becomes for a person.
-    """
-
-    def __init__(
-        self, at: int | None, message: str, todo: str = "", error: type[RejectedError] = RejectedError
-    ) -> None:
-        self.error = error
-        self.at = at
-        self.message = message
-        self.todo = todo
-        super().__init__(message)
-
-
-def rejected(program: Program, fault: StructureError) -> RejectedError:
-    """The error a person reads: program, file and line, instruction, the kernel's message, what to do."""
-    where = [f"verifying {program.name}"]
-    source = ""
-    if fault.at is not None and fault.at < len(program.instructions):
-        line = program.line_at(fault.at)
-        if line is not None:
-            where.append(f"{line.file}:{line.line}")
-            source = f"\n  {line.line} | {line.text.strip()}" if line.text.strip() else ""
-        one = program.instructions[fault.at]
-        following = program.instructions[fault.at + 1] if fault.at + 1 < len(program.instructions) else None
-        names = Names(program.maps, program.kfuncs, program.ksyms)
-        where.append(f"instruction {fault.at} ({disassemble_one(one, following, names)})")
-    todo = f"\n{fault.todo}" if fault.todo else ""
-    return fault.error(f"{': '.join(where)}: {fault.message}{source}{todo}")
