@@ -17,6 +17,7 @@ from ground import Ground, ground
 from kernel_bpf import address, bpf
 from routebpf.isa import Names, assemble, encode
 from routebpf.objects.btf import Btf, read_btf_file
+from routebpf.objects.btf_placement import btf_for_kernel
 from routebpf.objects.btf_types import Kind
 from routebpf.objects.model import Function, MapDefinition, Program
 from routebpf.verifier.fault import Rejected
@@ -36,12 +37,13 @@ _CALLED = re.compile(r"(?:call|subprog\[)\s*([A-Za-z_]\w*)")
 
 @dataclass(slots=True)
 class Subject:
-    """A program to ask about, with its maps and BTF."""
+    """A program to ask about, with its maps and BTF. `origin`: the file that the maps are of, "" for the ground."""
 
     program: Program
     maps: list[MapDefinition]
     btf: Btf
     license: str = "GPL"
+    origin: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,7 +148,7 @@ class KernelMaps:
     """Maps and BTF in the kernel, made once and kept while the tests run."""
 
     def __init__(self) -> None:
-        self.made: dict[str, int] = {}
+        self.made: dict[tuple[str, str], int] = {}
         self.btf: dict[bytes, int] = {}
 
     def btf_fd(self, blob: bytes) -> int:
@@ -161,19 +163,21 @@ class KernelMaps:
             self.btf[blob] = fd
         return self.btf[blob]
 
-    def fd(self, one: MapDefinition) -> int:
-        if one.name not in self.made:
-            self.made[one.name] = self._create(one)
-        return self.made[one.name]
+    def fd(self, one: MapDefinition, asked: Subject) -> int:
+        key = asked.origin, one.name
+        if key not in self.made:
+            self.made[key] = self._create(one, asked.btf)
+        return self.made[key]
 
-    def _create(self, one: MapDefinition) -> int:
-        inner = self._create(one.inner) if one.inner else 0
-        btf = self.btf_fd(ground().text.blob()) if one.btf_value_type_id else 0
+    def _create(self, one: MapDefinition, types: Btf) -> int:
+        inner = self._create(one.inner, types) if one.inner else 0
+        btf = self.btf_fd(btf_for_kernel(types)) if one.btf_value_type_id else 0
+        name = re.sub(r"\W", "_", one.name).encode()[:15]
         fd, error, _ = bpf(
             MAP_CREATE,
             struct.pack(
                 "<IIIIIII16sIIIIIQ",
-                *(one.type, one.key_size, one.value_size, one.max_entries, one.flags, inner, 0, one.name.encode()),
+                *(one.type, one.key_size, one.value_size, one.max_entries, one.flags, inner, 0, name),
                 *(0, btf, one.btf_key_type_id, one.btf_value_type_id, 0, 0),
             ),
         )
@@ -198,7 +202,7 @@ def kernels(asked: Subject, log_level: int = _STATISTICS, log_bytes: int = 1 << 
     instructions = ctypes.create_string_buffer(code, len(code))
     license_text = ctypes.create_string_buffer(asked.license.encode())
     log = ctypes.create_string_buffer(log_bytes)
-    fds = [here.fd(one) for one in asked.maps]
+    fds = [here.fd(one, asked) for one in asked.maps]
     fd_array = (ctypes.c_uint32 * max(len(fds), 1))(*fds)
     info = b"".join(struct.pack("<II", one.start, one.btf_type_id) for one in program.functions)
     functions = ctypes.create_string_buffer(info, len(info))
@@ -209,7 +213,7 @@ def kernels(asked: Subject, log_level: int = _STATISTICS, log_bytes: int = 1 << 
         address(instructions),
         address(license_text),
         *(log_level, log_bytes if log_level else 0, address(log) if log_level else 0, 0, 0, b"test", 0, 0),
-        *(here.btf_fd(asked.btf.data), 8, address(functions), len(program.functions)),
+        *(here.btf_fd(btf_for_kernel(asked.btf)), 8, address(functions), len(program.functions)),
         *(0, 0, 0, 0, 0, 0, address(fd_array), 0, 0),
     )
     fd, error, _ = bpf(PROG_LOAD, attributes)

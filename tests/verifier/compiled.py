@@ -17,6 +17,7 @@ from routebpf.hosts.verification import ProgramVerdict, verify_programs
 from routebpf.kernel.kernel_btf import has_kernel_btf, kernel_btf
 from routebpf.objects.compiler import INCLUDE
 from routebpf.objects.loader import load_object
+from routebpf.objects.model import Object
 
 DIRECTORY = Path(__file__).with_name("corpus")
 SOURCES = tuple(sorted(DIRECTORY.glob("*.bpf.c")))
@@ -51,8 +52,13 @@ def compiled(source: Path, optimisation: str, cpu: str) -> bytes:
         return made.read_bytes()
 
 
+@cache
+def read(source: Path, optimisation: str, cpu: str) -> Object:
+    """The object, for the running kernel's types if there are any."""
+    types = kernel_btf() if has_kernel_btf() else None
+    return load_object(compiled(source, optimisation, cpu), target_btf=types, name=source.name)
+
+
 def verdicts(source: Path, optimisation: str, cpu: str, *, ask_kernel: bool) -> list[ProgramVerdict]:
     """Ours on each program, and the running kernel's if it is to be asked."""
-    types = kernel_btf() if has_kernel_btf() else None
-    read = load_object(compiled(source, optimisation, cpu), target_btf=types, name=source.name)
-    return list(verify_programs(read, ask_kernel=ask_kernel))
+    return list(verify_programs(read(source, optimisation, cpu), ask_kernel=ask_kernel))

@@ -2,7 +2,7 @@
 
 A block of a file is a program: `== name`, lines `type:` and `license:` where they are not LWT_XMIT and GPL, the verdict
 that `record_corpus.py` wrote, and the assembler text, indented. The verdict is `both:` where the two are the same, else
-`kernel:` and `ours:`; `accepted`, or the words of the refusal, lines joined by ` // `.
+`kernel:` and `ours:`; `accepted`, or the words of the refusal, lines joined by ` // `. `why:` says why they differ.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _LINE_END = " // "
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """A program. `kernel` and `ours`: None if accepted, else the words; an empty string if not recorded yet."""
+    """A program. `kernel` and `ours`: None if accepted, else the words; empty if not recorded yet."""
 
     file: str
     name: str
@@ -30,6 +30,7 @@ class Case:
     license: str = "GPL"
     kernel: str | None = ""
     ours: str | None = ""
+    why: str = ""
 
     def __str__(self) -> str:
         return f"{self.file}: {self.name}"
@@ -54,6 +55,7 @@ def read_cases(path: Path) -> Iterator[Case]:
                 "both": {"kernel": said, "ours": said},
                 "kernel": {"kernel": said},
                 "ours": {"ours": said},
+                "why": {"why": value},
             }[key]
             case = replace(case, **changes)
         yield case
@@ -75,13 +77,16 @@ def _block(case: Case) -> str:
     if case.license != "GPL":
         lines.append(f"license: {case.license}")
     if case.kernel == case.ours:
-        lines.append(f"both: {_words(case.kernel)}")
+        lines.append(f"both: {words(case.kernel)}")
     else:
-        lines += [f"kernel: {_words(case.kernel)}", f"ours: {_words(case.ours)}"]
+        lines += [f"kernel: {words(case.kernel)}", f"ours: {words(case.ours)}"]
+    if case.why:
+        lines.append(f"why: {case.why}")
     return "\n".join([*lines, *(f"    {line}" for line in case.text.split("\n"))])
 
 
-def _words(said: str | None) -> str:
+def words(said: str | None) -> str:
+    """A verdict on one line."""
     return ACCEPTED if said is None else said.replace("\n", _LINE_END)
 
 

@@ -14,15 +14,18 @@ from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import cache
+from itertools import product
 from pathlib import Path
 
 if __name__ == "__main__":
     sys.path[:0] = [str(Path(__file__).parents[1]), str(Path(__file__).parent)]
 
 from against_kernel import Answer, Subject, kernels, ours, subject
+from compiled import SOURCES, compiler, read
 from corpus import all_cases
 from generate import program
 from mutate import mutated
+
 from routebpf.errors import InputError
 from routebpf.isa import Names, disassemble
 from routebpf.verifier.run import Run
@@ -34,7 +37,8 @@ class TooLongError(Exception):
     """A program that takes more than MOST_PROCESSED."""
 
 
-def _stop(run: Run) -> None:
+def stop_if_long(run: Run) -> None:
+    """An observer of the verifier."""
     if run.processed > MOST_PROCESSED:
         raise TooLongError
 
@@ -96,7 +100,7 @@ def judge(tally: Tally, seed: int, asked: Subject) -> tuple[Answer, Answer] | No
         return None
     started = time.perf_counter()
     try:
-        mine = ours(asked, _stop)
+        mine = ours(asked, stop_if_long)
     except TooLongError:
         tally.counts["too long"] += 1
         return None
@@ -136,14 +140,32 @@ def _part(seeds: range, with_sources: bool) -> Tally:
 _DANGEROUS = ("bpf_wq_init",)
 
 
+_COMPILED_WAYS = (("-O2", "v3"), ("-O1", "v1"), ("-Os", "v2"))
+
+
 @cache
 def corpus_sources() -> tuple[Subject, ...]:
     """The programs of the corpus, to be changed."""
-    return tuple(
+    written = tuple(
         case.subject()
         for case in all_cases()
         if not any(name in case.text for name in _DANGEROUS) and "too large" not in (case.kernel or "")
     )
+    return written + tuple(_compiled_sources()) * _WEIGHT_OF_COMPILED
+
+
+_WEIGHT_OF_COMPILED = 4
+
+
+def _compiled_sources() -> Iterator[Subject]:
+    for source, (optimisation, cpu) in product(SOURCES, _COMPILED_WAYS):
+        if compiler(cpu) is None:
+            continue
+        held = read(source, optimisation, cpu)
+        for one in held.programs.values():
+            maps = [held.maps[name] for name in one.maps]
+            assert held.btf is not None
+            yield Subject(one, maps, held.btf, held.license, f"{source.name} {optimisation} {cpu}")
 
 
 def hunt(count: int, seed: int, jobs: int, with_sources: bool = True) -> Tally:

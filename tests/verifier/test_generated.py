@@ -1,0 +1,62 @@
+"""Random programs: none that we take and the kernel refuses, and those taken do no harm when they run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import islice
+
+import hunt
+import pytest
+from against_kernel import Subject, kernel_btf
+from engine_run import outcomes
+
+from routebpf.errors import RuntimeFault
+from routebpf.verifier.facts import Facts
+from routebpf.verifier.fault import Rejected
+from routebpf.verifier.verify import verify
+
+PROGRAMS, SEED = 20_000, 20_000_000
+INTERPRETED, COMPILED = 2_000, 200
+PACKETS = range(4)
+MOST_STRICTER, FEWEST_SAME_WORDS = 0.02, 0.9
+# The interpreter stops these, and the kernel lets them: stack that was never written is read, a loop may take long.
+_ALLOWED = ("was never written", "did not end")
+
+
+@pytest.mark.kernel
+def test_no_program_is_taken_that_the_kernel_refuses() -> None:
+    found = hunt.hunt(PROGRAMS, SEED, jobs=2)
+    assert (found.crashed, found.unsound) == ([], [])
+    counts = found.counts
+    assert counts["both accept"] > PROGRAMS / 10
+    assert counts["stricter"] <= MOST_STRICTER * counts["both accept"]
+    same, other = counts["both refuse, same words"], counts["both refuse, other words"]
+    assert same >= FEWEST_SAME_WORDS * (same + other)
+
+
+def _taken() -> Iterator[tuple[int, Subject, Facts]]:
+    for seed, asked in hunt.subjects(range(SEED, SEED + 100 * INTERPRETED)):
+        try:
+            said = verify(asked.program, asked.maps, btf=asked.btf, kernel_btf=kernel_btf(), observer=hunt.stop_if_long)
+        except (Rejected, hunt.TooLongError):
+            continue
+        yield seed, asked, said.facts
+
+
+def test_programs_that_are_taken_do_no_bad_access_and_do_the_same_on_both_engines() -> None:
+    wrong, compared = [], 0
+    for number, (seed, asked, facts) in enumerate(islice(_taken(), INTERPRETED)):
+        try:
+            interpreted = outcomes(asked, facts, "interpreter", PACKETS)
+        except RuntimeFault as fault:
+            if not any(words in str(fault) for words in _ALLOWED):
+                wrong.append((seed, str(fault)))
+            continue
+        if number % (INTERPRETED // COMPILED):
+            continue
+        if outcomes(asked, facts, "jit", PACKETS) == interpreted:
+            compared += 1
+        elif outcomes(asked, facts, "interpreter", PACKETS) == interpreted:  # else it depends on addresses
+            wrong.append((seed, f"the engines differ:\n{hunt.text_of(asked)}"))
+    assert wrong == []
+    assert compared > COMPILED / 2
