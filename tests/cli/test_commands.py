@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 import subprocess
@@ -191,3 +192,13 @@ def test_bench_measures_packets_and_a_capture() -> None:
     assert any(name.endswith("routebpf") for name in names)
     assert any(name.endswith("tcpdump") for name in names) == bool(shutil.which("tcpdump"))
     assert all(one["nanoseconds"] > 0 for one in figures)
+
+
+@pytest.mark.kernel
+def test_bench_measures_the_verifier_beside_the_kernel() -> None:
+    figures = {
+        one["name"]: one for one in json.loads(routebpf("bench", "--verifier", "--rounds", "1", "--json").stdout)
+    }
+    assert list(figures) == ["pass", "filter", "count", "large"]
+    assert figures["large"]["instructions"] > 3000
+    assert all(one["seconds"] > 0 and one["kernel_seconds"] > 0 for one in figures.values())

@@ -13,13 +13,18 @@ from routebpf.cli.output import print_json, print_table
 @click.option(
     "--routes", type=click.IntRange(1, 1 << 16), help="Measure attaching to so many routes instead; needs root."
 )
+@click.option("--verifier", is_flag=True, help="Measure verifying programs instead, beside the kernel as root.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def command(packets: int, rounds: int, routes: int | None, as_json: bool) -> None:
+def command(packets: int, rounds: int, routes: int | None, verifier: bool, as_json: bool) -> None:
     """Measure what a packet costs on the embedded host, on one CPU.
 
     First 64-byte packets in memory, by program; then a capture of as many packets, beside tcpdump with the same filter.
-    With --routes, what attaching a program to many routes costs, beside ip -batch with a pinned program.
+    With --routes, what attaching a program to many routes costs, beside ip -batch with a pinned program. With
+    --verifier, what verifying costs.
     """
+    if verifier:
+        _measure_verifier(rounds, as_json=as_json)
+        return
     if routes is not None:
         _measure_attach(routes, rounds, as_json=as_json)
         return
@@ -49,3 +54,26 @@ def _measure_attach(routes: int, rounds: int, *, as_json: bool) -> None:
         return
     rows = [(one.name, f"{one.seconds * 1e3:.0f}", f"{one.seconds / one.routes * 1e6:.1f}") for one in figures]
     print_table([f"{routes:,} routes", "ms", "µs a route"], rows)
+
+
+def _measure_verifier(rounds: int, *, as_json: bool) -> None:
+    from dataclasses import asdict
+
+    from routebpf.hosts.verifier_benchmark import verifier_rates
+
+    figures = list(verifier_rates(rounds))
+    if as_json:
+        print_json([asdict(one) for one in figures])
+        return
+    rows = [
+        (
+            one.name,
+            f"{one.instructions:,}",
+            f"{one.processed:,}",
+            f"{one.seconds * 1e3:.1f}",
+            f"{one.processed / one.seconds:,.0f}",
+            "-" if one.kernel_seconds is None else f"{one.kernel_seconds * 1e3:.2f}",
+        )
+        for one in figures
+    ]
+    print_table(["program", "instructions", "processed", "ms", "processed/s", "kernel, ms"], rows)
