@@ -18,6 +18,7 @@ from routebpf.verifier.register import (
     ADD_CONST32,
     ADD_CONST64,
     NOT_INIT,
+    NULL,
     PTR_TO_ARENA,
     SCALAR_VALUE,
     UNKNOWN_SCALAR,
@@ -25,14 +26,15 @@ from routebpf.verifier.register import (
     known,
 )
 from routebpf.verifier.run import Run, Step, unset
-from routebpf.verifier.scalar import UNKNOWN, Range, extend_sign, extend_sign32, low32
+from routebpf.verifier.scalar import UNKNOWN, Range, extend_sign, extend_sign32, low32, range_of
 from routebpf.verifier.scalar_alu import OPERATIONS, in_byte_order, negate
-from routebpf.verifier.tnum import M32
+from routebpf.verifier.tnum import M32, M64
 
 _SHIFTS = ("<<=", ">>=", "s>>=")
 _DIVISIONS = ("/=", "%=")
 _BITWISE = ("&=", "|=", "^=")
 _LINKING = ("+=", "-=")
+_FORKING = ("&=", "|=")
 
 
 def fails(rule: Rule, message: str) -> Step:
@@ -82,6 +84,7 @@ def _constant_step(run: Run, at: int, one: Instruction, operator: str, wide: boo
     problem = _constant_problem(one, operator, wide)
     is_bitwise = operator in _BITWISE
     links = operator in _LINKING
+    forks = operator in _FORKING
 
     def step() -> int:
         a = run.regs[dst]
@@ -95,6 +98,8 @@ def _constant_step(run: Run, at: int, one: Instruction, operator: str, wide: boo
             run.regs[dst] = _pointer_and_number(run, dst, a, number, operator, wide)
             run.depends[dst] = 0
             return following
+        if forks and (a.range.smin == -1 or a.range.s32min == -1):
+            a = _fork_sign(run, at, dst, a)
         new = compute(a.range, by)
         off, id = a.off, 0
         if links and a.id:
@@ -112,6 +117,7 @@ def _register_step(run: Run, at: int, dst: int, src: int, operator: str, wide: b
     compute = OPERATIONS[operator, wide]
     is_bitwise = operator in _BITWISE
     links = operator in _LINKING and dst != src
+    forks = operator in _FORKING
 
     def step() -> int:
         regs = run.regs
@@ -127,6 +133,8 @@ def _register_step(run: Run, at: int, dst: int, src: int, operator: str, wide: b
             regs[dst] = _with_pointer(run, dst, src, operator, wide)
             run.depends[dst] = 0
             return following
+        if forks and b.range.is_const and (a.range.smin == -1 or a.range.s32min == -1):
+            a = _fork_sign(run, at, dst, a)
         new = compute(a.range, b.range)
         off, id = a.off, 0
         if links and a.id and (b.range.is_const if wide else b.range.is_const32()):
@@ -138,6 +146,23 @@ def _register_step(run: Run, at: int, dst: int, src: int, operator: str, wide: b
         return following
 
     return step
+
+
+def _fork_sign(run: Run, at: int, dst: int, a: Register) -> Register:
+    """A number that is 0 or -1, as a sign shifted down is, is followed as both: this path goes on with -1.
+
+    kernel: maybe_fork_scalars().
+    """
+    if a.range.smin == -1 and a.range.smax == 0:
+        run.push(at).frames[-1].registers[dst] = NULL
+        return known(M64)
+    if a.range.s32min == -1 and a.range.s32max == 0:
+        zero, ones = a.range.bounds(), a.range.bounds()
+        zero.set_known32(0)
+        ones.set_known32(M32)
+        run.push(at).frames[-1].registers[dst] = a.with_range(range_of(zero))
+        return a.with_range(range_of(ones))
+    return a
 
 
 def _link(a: Register, by: Range, operator: str, wide: bool) -> tuple[int, int]:
