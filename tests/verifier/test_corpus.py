@@ -7,10 +7,11 @@ from pathlib import Path
 
 import compiled
 import pytest
-from against_kernel import kernels, ours
+from against_kernel import kernel_btf, kernels, ours
 from corpus import Case, all_cases, files, read_cases
 from record_corpus import PAGE, page_text
 
+NEED_KERNEL_TYPES = ("objects",)
 ENOUGH_ACCEPTED, ENOUGH_SAME_WORDS = 0.98, 0.95
 CASES = all_cases()
 REFUSED = [case for case in CASES if case.kernel is not None]
@@ -30,6 +31,8 @@ def _differs(case: Case) -> str:
 
 @pytest.mark.parametrize("path", files(), ids=lambda path: path.stem)
 def test_our_verdicts_are_the_recorded_ones(path: Path) -> None:
+    if path.stem in NEED_KERNEL_TYPES and kernel_btf() is None:
+        pytest.skip("there are no types of a kernel here")
     assert [text for case in read_cases(path) if (text := _differs(case))] == []
 
 
