@@ -5,9 +5,12 @@
 | `console` | lines `$ command`, each with the output below it |
 | `sh` | commands; those of routebpf are run |
 | `python` | run in the order of the page; a `text` block right after one is what it prints |
-| `c`, `topology` | with a first comment that is a file's name: that file, for the commands of the page |
+| `c`, `toml`, `topology` | with a first comment that is a file's name: that file, for the commands of the page |
 
-`<!-- clang N -->` above a block: its output depends on the compiler, and is what clang N gives.
+A mark above a block, `<!-- clang N -->`, `<!-- root -->` or `<!-- root, clang N -->`:
+
+- `clang N`: its output depends on the compiler, and is what clang N gives.
+- `root`: it asks or changes the running kernel. It is run by root, apart from all else: see refresh.py.
 """
 
 from __future__ import annotations
@@ -21,8 +24,8 @@ ROOT = Path(__file__).resolve().parent.parent
 PAGES = (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
 
 _FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-_CLANG = re.compile(r"<!-- clang (\d+) -->\n\Z")
-_FILE_NAME = re.compile(r"(?://|#) ([\w.-]+\.(?:c|topology))\n")
+_MARK = re.compile(r"<!-- (root)?(?:, )?(?:clang (\d+))? -->\n\Z")
+_FILE_NAME = re.compile(r"(?://|#) ([\w.-]+\.(?:c|toml|topology))\n")
 _TABLE = re.compile(r"^<!-- table (\w+) -->\n(.*?)^<!-- end of table -->$", re.MULTILINE | re.DOTALL)
 # What is another number on every run: times, rates, addresses in this process.
 _VARYING = (
@@ -30,14 +33,29 @@ _VARYING = (
     (re.compile(r"verified in [\d.]+ ms"), "verified in … ms"),
     (re.compile(r'"seconds": [\d.e-]+'), '"seconds": …'),
     (re.compile(r"\b0x[0-9a-f]{9,16}\b"), "0x…"),
+    (re.compile(r"\b(\w+):([0-9a-f]{8}):\d+"), r"\1:\2:…"),  # a program on a route: its id in the kernel
+    (re.compile(r"time \d+ms"), "time …ms"),  # ping
 )
-_BENCH_NUMBER = re.compile(r"[\d,]+\.\d+$|[\d,]+\.\d+(?= )", re.MULTILINE)
+# The same of what is in the kernel: ids, clocks, sizes, and so the widths of columns.
+_OF_OPERATORS = ("routebpf attach", "routebpf list", "routebpf show", "routebpf map", "routebpf doctor")
+_VARYING_IN_KERNEL = (
+    (re.compile(r"\bid \d+"), "id …"),
+    (re.compile(r"\b\d+(?= +[A-Z_]+ +\d)"), "…"),
+    (re.compile(r"attached \w+ \w+ +\d+ [\d:]+ \d+"), "attached …"),
+    (re.compile(r"\b[\d,]+ bytes of machine code"), "… bytes of machine code"),
+    (re.compile(r"/routebpf/\d+/(\w+)-\d+/"), r"/routebpf/…/\1-…/"),
+    (re.compile(r"\b\d{10,}\b"), "…"),
+    (re.compile(r"\b\d+\.\d+\.\d+$|[\d,]+ types", re.MULTILINE), "…"),
+    (re.compile(r" +"), " "),
+)
+_BENCH_NUMBER = re.compile(r"[\d,]+\.\d+$|[\d,]+\.\d+(?= )|[\d,]+(?= +[\d,]+\.\d+$)", re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True)
 class Block:
     """A code block: `start` to `end` is its text in the page; `line` that of its fence, from 1. `clang`: the compiler
-    whose output it shows, None where any compiler's is the same. `follows`: it stands right after another block."""
+    whose output it shows, None where any compiler's is the same. `needs_root`: see above. `follows`: it stands right
+    after another block."""
 
     language: str
     text: str
@@ -45,6 +63,7 @@ class Block:
     end: int
     line: int
     clang: int | None
+    needs_root: bool
     follows: bool
 
     @property
@@ -70,14 +89,15 @@ def blocks_of(page: str) -> Iterator[Block]:
     last_end = 0
     for found in _FENCE.finditer(page):
         before = page[: found.start()]
-        clang = _CLANG.search(before)
+        mark = _MARK.search(before)
         yield Block(
             language=found[1],
             text=found[2],
             start=found.start(2),
             end=found.end(2),
             line=before.count("\n") + 1,
-            clang=int(clang[1]) if clang else None,
+            clang=int(mark[2]) if mark and mark[2] else None,
+            needs_root=bool(mark and mark[1]),
             follows=last_end > 0 and not page[last_end : found.start()].strip(),
         )
         last_end = found.end()
@@ -105,7 +125,7 @@ def commands_of(block: Block) -> list[Command]:
 def masked(output: str, command: str = "") -> str:
     """An output without what differs from run to run."""
     text = "".join(f"{line.rstrip()}\n" for line in output.strip("\n").splitlines())
-    for pattern, instead in _VARYING:
+    for pattern, instead in (*_VARYING, *(_VARYING_IN_KERNEL if command.startswith(_OF_OPERATORS) else ())):
         text = pattern.sub(instead, text)
     if command.startswith("routebpf bench"):
         text = re.sub(r" +", " ", _BENCH_NUMBER.sub("…", text))

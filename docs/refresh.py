@@ -4,6 +4,9 @@
 
 An output that differs from the page's only in times, rates and addresses is left as it is, unless `--times` is given.
 Tables made from the code are written anew. A test runs the same and compares.
+
+Blocks that need root are run where nothing of this machine is in reach: in a network namespace of their own, with the
+devices and routes of _GROUND, a ledger of their own, and /srv for a folder. Without root they are left as they are.
 """
 
 from __future__ import annotations
@@ -12,6 +15,7 @@ import argparse
 import json
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -26,9 +30,40 @@ from pages import PAGES, ROOT, Block, blocks_of, commands_of, masked, tables_of
 from tables import table
 
 _COPIED = ("examples", "captures", "Makefile")
-_RUN = ("routebpf", "python3", "make")
+_RUN = ("routebpf", "python3", "make", "sed")
 _TIMEOUT_SECONDS = 120
 _LIGHT_BENCH = " --packets 100000 --rounds 1"
+# What runs a command where root changes nothing that stays, and what it finds there: two devices whose other ends are
+# in the namespace of a process that sleeps. There 192.168.253.2 answers.
+_APART = ("unshare", "--net", "--mount")
+_SRV = "/srv"
+_GROUND = f"""
+mount --bind . {_SRV} && cd {_SRV} || exit
+unshare --net sleep {_TIMEOUT_SECONDS} & far=$!
+trap 'routebpf detach --all --force >/dev/null 2>&1; kill $far' EXIT
+while [ "$(readlink /proc/$far/ns/net)" = "$(readlink /proc/$$/ns/net)" ]; do sleep 0.01; done
+ip -batch - <<END
+link set lo up
+link add lan0 type veth peer name far0 netns $far
+link add lan1 type veth peer name far1 netns $far
+link set lan0 up
+link set lan1 up
+addr add 192.0.2.1/24 dev lan0
+addr add 198.51.100.1/24 dev lan1
+END
+nsenter --net=/proc/$far/ns/net ip -batch - <<END
+link set far0 up
+link set far1 up
+addr add 192.0.2.2/24 dev far0
+addr add 198.51.100.2/24 dev far1
+addr add 192.168.253.2/32 dev far0
+END
+ip -batch - <<END
+route add 192.168.253.0/24 via 192.0.2.2
+route add 10.20.0.0/16 mtu 1400 nexthop via 192.0.2.2 weight 2 nexthop via 198.51.100.2
+END
+"""
+_SEPARATOR = "\x1e"
 # Runs the snippets of a page in one namespace: [[first line, code], …] in, [output, …] out.
 _SNIPPETS = """
 import contextlib, io, json, sys
@@ -64,21 +99,32 @@ class Output:
 
 
 def run_page(page: Path, *, light: bool = False) -> list[Output]:
-    """Run a page: its outputs. `light`: no benchmark runs for long. Raises PageError for what does not work."""
+    """Run a page, all but what needs root: its outputs. `light`: no benchmark runs for long. Raises PageError for what
+    does not work."""
     text = page.read_text()
     blocks = list(blocks_of(text))
     outputs = [
         Output(text[:start].count("\n"), start, end, shown, table(name)) for name, shown, start, end in tables_of(text)
     ]
-    with _workspace() as folder:
+    with _workspace(blocks) as folder:
         for block in blocks:
-            if block.file_name:
-                Path(folder, block.file_name).write_text(block.text)
-        for block in blocks:
-            if block.language in ("console", "sh"):
+            if block.language in ("console", "sh") and not block.needs_root:
                 outputs += _run_commands(page, text, block, folder, light=light)
-        outputs += _run_snippets(page, blocks, folder)
+        outputs += _run_snippets(page, blocks, folder, by_root=False)
     return outputs
+
+
+def run_page_by_root(page: Path) -> list[Output]:
+    """Run what needs root of a page, as root: its outputs. Raises PageError for what does not work."""
+    text = page.read_text()
+    blocks = list(blocks_of(text))
+    with _workspace(blocks) as folder:
+        return [*_run_session(page, text, blocks, folder), *_run_snippets(page, blocks, folder, by_root=True)]
+
+
+def has_root_blocks(page: Path) -> bool:
+    """Whether something of a page needs root."""
+    return any(block.needs_root for block in blocks_of(page.read_text()))
 
 
 def _run_commands(page: Path, text: str, block: Block, folder: Path, *, light: bool) -> Iterator[Output]:
@@ -91,6 +137,34 @@ def _run_commands(page: Path, text: str, block: Block, folder: Path, *, light: b
         status, output = _run(command.text, folder, light=light)
         if "Traceback" in output or (block.language == "sh" and status):
             raise PageError(f"{page.name}:{command.line}: {command.text}: exit {status}\n{output}")
+        if block.language == "console" and block.clang in (None, clang_version()):
+            shown = text[command.start : command.end]
+            yield Output(command.line, command.start, command.end, shown, output, command.text)
+
+
+def _run_session(page: Path, text: str, blocks: list[Block], folder: Path) -> Iterator[Output]:
+    """The commands of a page's root blocks, all in one shell, so that each finds what those before it did."""
+    found = [
+        (block, command)
+        for block in blocks
+        if block.needs_root and block.language in ("console", "sh")
+        for command in commands_of(block)
+    ]
+    if not found:
+        return
+    lines = [f"sh -c {shlex.quote(one.text)} </dev/null 2>&1; printf '{_SEPARATOR}'" for _, one in found]
+    done = subprocess.run(
+        [*_APART, "sh", "-c", "\n".join([_GROUND, *lines])],
+        cwd=folder,
+        env=_environment() | {"ROUTEBPF_RUN": f"{_SRV}/build/run"},
+        capture_output=True,
+        timeout=_TIMEOUT_SECONDS,
+        text=True,
+    )
+    *outputs, rest = re.sub(r" +$", "", done.stdout, flags=re.MULTILINE).split(_SEPARATOR)
+    if len(outputs) != len(found) or rest or done.stderr or "Traceback" in done.stdout:
+        raise PageError(f"{page.name}: a session does not work\n{done.stdout}{done.stderr}")
+    for (block, command), output in zip(found, outputs, strict=True):
         if block.language == "console" and block.clang in (None, clang_version()):
             shown = text[command.start : command.end]
             yield Output(command.line, command.start, command.end, shown, output, command.text)
@@ -116,14 +190,16 @@ def _run(command: str, folder: Path, *, light: bool) -> tuple[int, str]:
     return done.returncode, done.stdout.replace(f"{folder}/", "…/")
 
 
-def _run_snippets(page: Path, blocks: list[Block], folder: Path) -> Iterator[Output]:
+def _run_snippets(page: Path, blocks: list[Block], folder: Path, *, by_root: bool) -> Iterator[Output]:
     snippets = [
-        (block, after) for block, after in zip(blocks, [*blocks[1:], None], strict=False) if block.language == "python"
+        (block, after)
+        for block, after in zip(blocks, [*blocks[1:], None], strict=False)
+        if block.language == "python" and block.needs_root == by_root
     ]
     if not snippets:
         return
     done = subprocess.run(
-        [sys.executable, "-c", _SNIPPETS, page.name],
+        [*(_APART if by_root else ()), sys.executable, "-c", _SNIPPETS, page.name],
         cwd=folder,
         env=_environment(),
         input=json.dumps([[block.line, block.text] for block, _ in snippets]),
@@ -141,8 +217,8 @@ def _run_snippets(page: Path, blocks: list[Block], folder: Path) -> Iterator[Out
 
 
 @contextmanager
-def _workspace() -> Iterator[Path]:
-    """A copy of what commands read, to write into."""
+def _workspace(blocks: list[Block]) -> Iterator[Path]:
+    """A copy of what commands read, to write into, with the files that blocks are."""
     with tempfile.TemporaryDirectory(prefix="routebpf-docs-") as name:
         folder = Path(name)
         for one in _COPIED:
@@ -153,6 +229,9 @@ def _workspace() -> Iterator[Path]:
                 shutil.copy2(source, folder / one)
         (folder / ".venv").symlink_to(sys.prefix)
         (folder / "build").mkdir()
+        for block in blocks:
+            if block.file_name:
+                Path(folder, block.file_name).write_text(block.text)
         yield folder
 
 
@@ -180,16 +259,28 @@ def main() -> None:
     arguments = parser.parse_args()
     for page in arguments.pages or PAGES:
         try:
-            outputs = run_page(page)
+            outputs, of_root = run_page(page), []
+            if has_root_blocks(page) and os.geteuid() == 0:
+                of_root = run_page_by_root(page)
+            elif has_root_blocks(page):
+                print(f"{page.name}: not root, so some blocks were not run")
         except PageError as error:
             sys.exit(str(error))
-        text = page.read_text()
-        for one in sorted(outputs, key=lambda one: one.start, reverse=True):
-            if not one.is_same:
-                print(f"{page.name}:{one.line}: {one.command or 'changed'}")
-            if arguments.times or not one.is_same:
-                text = text[: one.start] + one.real + text[one.end :]
-        page.write_text(text)
+        different = [one for one in [*outputs, *of_root] if not one.is_same]
+        for one in different:
+            print(f"{page.name}:{one.line}: {one.command or 'changed'}")
+        if arguments.times:
+            different = [*outputs, *of_root]
+        elif any(one in different for one in of_root):
+            # A session is of one piece: its ids belong together.
+            different = [*(one for one in different if one not in of_root), *of_root]
+        page.write_text(_with_outputs(page.read_text(), different))
+
+
+def _with_outputs(text: str, outputs: list[Output]) -> str:
+    for one in sorted(outputs, key=lambda one: one.start, reverse=True):
+        text = text[: one.start] + one.real + text[one.end :]
+    return text
 
 
 if __name__ == "__main__":

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from pages import PAGES, ROOT, blocks_of, masked, tables_of
-from refresh import run_page
+from refresh import Output, has_root_blocks, run_page, run_page_by_root
+from routebpf.hosts.scenario import parse_scenario
 from routebpf.hosts.topology import parse_topology
 from routebpf.objects.compiler import compile_source
 
@@ -29,7 +30,19 @@ def _anchor(heading: str) -> str:
 
 @pytest.mark.parametrize("page", PAGES, ids=_names(PAGES))
 def test_commands_and_snippets_give_what_a_page_shows(page: Path) -> None:
-    outputs = run_page(page, light=True)
+    _check(page, run_page(page, light=True))
+
+
+_BY_ROOT = tuple(page for page in PAGES if has_root_blocks(page))
+
+
+@pytest.mark.kernel
+@pytest.mark.parametrize("page", _BY_ROOT, ids=_names(_BY_ROOT))
+def test_sessions_of_root_give_what_a_page_shows(page: Path) -> None:
+    _check(page, run_page_by_root(page))
+
+
+def _check(page: Path, outputs: list[Output]) -> None:
     different = [one for one in outputs if not one.is_same]
     if different:
         first = different[0]
@@ -69,12 +82,22 @@ def test_programs_and_topologies_of_the_pages_are_whole(tmp_path: Path) -> None:
             elif block.language == "topology" and "typo" not in block.text:
                 assert parse_topology(block.text)
                 found += 1
+            elif block.language == "toml":
+                assert parse_scenario(block.text)
+                found += 1
     assert found > 3
 
 
 def test_every_table_of_the_specification_is_in_the_reference() -> None:
     reference = (ROOT / "docs" / "reference.md").read_text()
     assert [name for name, *_ in tables_of(reference)] == ["context", "return_codes", "helpers", "kfuncs", "maps"]
+
+
+def test_an_address_that_is_wrong_is_no_mere_difference_of_ids() -> None:
+    shown = "192.168.253.0/24: attached account:80dd4d16:212362 (xmit)"
+    assert masked(shown, "routebpf attach x") == masked(shown.replace("212362", "7"), "routebpf attach x")
+    for right, wrong in (("253.0", "252.0"), ("80dd4d16", "80dd4d17"), ("attached", "detached")):
+        assert masked(shown, "routebpf attach x") != masked(shown.replace(right, wrong), "routebpf attach x")
 
 
 def test_a_number_that_is_wrong_is_no_mere_difference_of_time() -> None:
