@@ -45,7 +45,7 @@ _VARYING_IN_KERNEL = (
     (re.compile(r"\b[\d,]+ bytes of machine code"), "… bytes of machine code"),
     (re.compile(r"/routebpf/\d+/(\w+)-\d+/"), r"/routebpf/…/\1-…/"),
     (re.compile(r"\b\d{10,}\b"), "…"),
-    (re.compile(r"\b\d+\.\d+\.\d+$|[\d,]+ types", re.MULTILINE), "…"),
+    (re.compile(r"(?<=^Linux ).*$|[\d,]+ types", re.MULTILINE), "…"),
     (re.compile(r" +"), " "),
 )
 _BENCH_NUMBER = re.compile(r"[\d,]+\.\d+$|[\d,]+\.\d+(?= )|[\d,]+(?= +[\d,]+\.\d+$)", re.MULTILINE)
