@@ -17,7 +17,7 @@ import pytest
 
 from kernel_bpf import instruction, load_program
 from routebpf.errors import MissingError
-from routebpf.kernel import addresses, devices, namespaces, routes
+from routebpf.kernel import addresses, devices, namespaces, netlink, routes
 from routebpf.kernel.lwt_encap import BpfEncap, EncapProgram
 from routebpf.kernel.namespaces import Namespace
 from routebpf.kernel.netlink import NetlinkError, RouteSocket
@@ -366,6 +366,22 @@ def test_a_lookup_says_where_a_packet_goes(ground: Ground) -> None:
         refused = routes.look_up(ground.sock, destination)
         assert not isinstance(refused, KernelRoute)
         assert refused.errno == number
+
+
+def test_ten_thousand_refusals_are_all_told_where_the_kernel_grants_little_memory(
+    ground: Ground, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(netlink, "_ROOM_BYTES", 212_992)  # net.core.rmem_max, where nobody raised it
+    hop = routes.NextHop(VA, ((int(RTA.GATEWAY), bytes((9, 9, 9, 9))),))
+    wrong = [
+        KernelRoute(
+            family=socket.AF_INET, dst_len=24, attributes=((int(RTA.DST), struct.pack("!I", 11 << 24 | at << 8)),)
+        ).with_hops([hop])
+        for at in range(10_000)
+    ]
+    with namespaces.open_route_socket(ground.near) as sock:
+        refusals = routes.put_routes(sock, wrong)
+    assert [one and one.errno for one in refusals] == [errno.ENETUNREACH] * 10_000
 
 
 def test_ten_thousand_routes_are_added_and_deleted_in_one_go(ground: Ground, program: EncapProgram) -> None:

@@ -38,6 +38,7 @@ _ERROR_BYTES = _DONE_BYTES + _HEADER.size  # and the header of the request, whos
 _RECEIVE_BYTES = 1 << 17
 _ROOM_BYTES = 4 << 20  # the socket's own buffer: answers to a whole batch
 _BATCH_BYTES = 1 << 16  # of requests sent at once, which is less than what a socket may send
+_REFUSAL_BYTES = 2048  # more than a refusal takes of the buffer; what does not fit in is lost, with ENOBUFS
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +122,9 @@ class RouteSocket:
             self._socket.setsockopt(_SOL_NETLINK, option, 1)
         for option in (socket.SO_RCVBUF, socket.SO_SNDBUF):
             self._socket.setsockopt(socket.SOL_SOCKET, option, _ROOM_BYTES)
+        # The kernel grants what net.core.rmem_max allows, which is a twentieth of it where nobody raised that.
+        room = self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF)
+        self._most_refusals = max(room // _REFUSAL_BYTES, 1)
         self._socket.bind((0, 0))
 
     def __enter__(self) -> Self:
@@ -154,7 +158,7 @@ class RouteSocket:
             self._sequence += 1
             last = len(chunk)
             chunk += self._message(kind, body, flags | NLM_F_REQUEST, self._sequence)
-            if len(chunk) >= _BATCH_BYTES:
+            if len(chunk) >= _BATCH_BYTES or self._sequence - first + 1 >= self._most_refusals:
                 refusals += self._send_batch(chunk, last, first)
                 chunk, first = bytearray(), self._sequence + 1
         return refusals + self._send_batch(chunk, last, first)
