@@ -6,12 +6,13 @@ import json
 import os
 import signal
 import stat
+import subprocess
 from collections.abc import Callable, Iterator
 
 import pytest
 
 from operator_ground import COUNT, NewRoute, OperatorGround, operator_ground
-from routebpf.errors import InputError
+from routebpf.errors import InputError, MissingError
 from routebpf.kernel import ledger as ledger_module
 from routebpf.kernel.attached_routes import list_attached
 from routebpf.kernel.ledger import identify, locked_ledger, read_ledger
@@ -243,14 +244,34 @@ def test_a_damaged_ledger_is_told_and_nothing_is_changed(ground, read):
     before = ground.routes()
     path = ground.run / ground.pins.name / "ledger.json"
     whole = path.read_bytes()
-    for damage in (b"", b"{", b"[]", b'{"format": 1}', whole[:-20], whole.replace(b'"family":2', b'"family":"x"')):
+    wrong = whole.replace(b'"family":2', b'"family":"x"')
+    for damage in (b"", b"{", b"[]", b'{"format": 1}', whole[:-20], wrong, b"[" * 100_000, b"\xff" * 5_000):
         path.write_bytes(damage)
         for act in (lambda: ground.detach(PREFIX), lambda: list_attached(ground.namespace)):
-            with pytest.raises(InputError, match=r"ledger\.json: it is damaged"):
+            with pytest.raises(InputError, match=r"ledger\.json: it is damaged") as error:
                 act()
+            assert len(str(error.value)) < 500
     assert ground.routes() == before
     path.write_bytes(whole)
     ground.detach(PREFIX)
+
+
+def test_an_attach_that_finds_no_room_for_the_ledger_leaves_nothing(ground, read):
+    many = [f"11.{number >> 8}.{number & 255}.0/24" for number in range(4_000)]
+    ground.batch("\n".join(f"route add {one} via 10.0.0.2" for one in many))
+    ground.run.mkdir(mode=0o700)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=32k", "tmpfs", ground.run], check=True)
+    try:
+        (old,) = ground.attach(read(OLD_PROGRAM), PREFIX)
+        before, pins, files = ground.routes(), ground.pinned(), sorted(ground.run.rglob("*"))
+        with pytest.raises(MissingError, match=r"cannot write the ledger .*: No space left on device"):
+            ground.attach(read(NEW_PROGRAM), PREFIX, *many)
+        assert (ground.routes(), ground.pinned(), sorted(ground.run.rglob("*"))) == (before, pins, files)
+        assert (states(ground), program_on(ground, PREFIX)) == ({"attached"}, old.program)
+        ground.detach(PREFIX)
+        assert ground.pinned() == []
+    finally:
+        subprocess.run(["umount", ground.run], check=True)
 
 
 def test_the_ledger_of_another_version_is_left_alone(ground, read):

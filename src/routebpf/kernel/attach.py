@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Literal, NamedTuple
 
 from routebpf.errors import Error, InputError
@@ -28,7 +29,15 @@ from routebpf.kernel.attach_targets import (
     new_route,
     problems,
 )
-from routebpf.kernel.attached_programs import HOOKS, LoadedProgram, find_loaded, keepable_maps, load, pin_program
+from routebpf.kernel.attached_programs import (
+    HOOKS,
+    LoadedProgram,
+    find_loaded,
+    keepable_maps,
+    load,
+    pin_program,
+    remove_unused_pins,
+)
 from routebpf.kernel.ledger import Carried, Entry, ProgramRecord
 from routebpf.kernel.namespaces import Namespace
 from routebpf.kernel.route_bulk import Route
@@ -220,17 +229,14 @@ def _change(
     changing: Sequence[tuple[_Target, Carried]],
     programs: Sequence[ProgramRecord | LoadedProgram],
 ) -> None:
-    for program in programs:
-        if isinstance(program, LoadedProgram):
-            pin_program(operation.ledger, program)
-    operation.step("pinned")
-    entries = operation.ledger.book.entries
     puts = []
-    for target, planned in changing:
-        key, route, is_new, _, carries = target
-        entries[key] = Entry(key, _route_before(target), carries, planned)
-        puts.append(Put(key, None if is_new else route, carries, route, planned))
-    operation.ledger.write()
+    with _pinned(operation, programs):
+        entries = operation.ledger.book.entries
+        for target, planned in changing:
+            key, route, is_new, _, carries = target
+            entries[key] = Entry(key, _route_before(target), carries, planned)
+            puts.append(Put(key, None if is_new else route, carries, route, planned))
+        operation.ledger.write()
     operation.step("planned")
     carry_out(operation, puts, "attach to")
     keys = [put.key for put in puts]
@@ -238,6 +244,23 @@ def _change(
     operation.step("verified")
     finish(operation, keys, routes)
     _verify(operation, puts, routes)
+
+
+@contextmanager
+def _pinned(operation: Operation, programs: Sequence[ProgramRecord | LoadedProgram]) -> Iterator[None]:
+    """New programs are pinned, and no longer if what they are needed for fails."""
+    book = operation.ledger.book
+    before = dict(book.programs)
+    try:
+        for program in programs:
+            if isinstance(program, LoadedProgram):
+                pin_program(operation.ledger, program)
+        operation.step("pinned")
+        yield
+    except BaseException:
+        book.programs = before
+        remove_unused_pins(operation.ledger)
+        raise
 
 
 def _route_before(target: _Target) -> Route | None:

@@ -38,6 +38,8 @@ _FORMAT = 1
 _NAME_FILE = "namespace"
 _WAIT_SECONDS = 30.0
 _POLL_SECONDS = 0.02
+# What reading it may come to if it is not as it was written.
+_DAMAGE = (ValueError, KeyError, TypeError, IndexError, AttributeError, RecursionError, struct.error, OSError)
 
 
 class NamespaceIdentity(NamedTuple):
@@ -151,6 +153,8 @@ class Ledger:
             os.rename(new, self.path)
             _sync_folder(self.folder)
         except OSError as error:
+            with contextlib.suppress(OSError):
+                new.unlink()  # where there is no room, it would take what is left
             raise _cannot("write", self.path, error) from error
         self.is_stale = False
 
@@ -193,10 +197,10 @@ class Ledger:
                 self.is_stale = True
                 return Book()
             return _book_from_json(found)
-        except (ValueError, KeyError, TypeError, IndexError, AttributeError, struct.error, OSError) as error:
+        except _DAMAGE as error:
             raise InputError(
-                f"{self.path}: it is damaged ({error!r}); nothing is changed until it is moved away, after which"
-                " programs on routes count as others' (list shows them, detach --force takes them off)"
+                f"{self.path}: it is damaged ({type(error).__name__}: {error}); nothing is changed until it is moved"
+                " away, after which programs on routes count as others' (list shows them, detach --force takes them off)"
             ) from error
 
 
