@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import select
+import shutil
 import socket
 import subprocess
 import threading
@@ -481,6 +482,29 @@ class Flood:
                     errors.append(error.errno or -1)
         os.write(answers, " ".join(map(str, [sent, *errors[:100]])).encode())
         os._exit(0)
+
+
+# Pins that are gone: a BPF file system that was mounted in the mount namespace of one command
+
+
+def test_without_pins_counters_survive_and_every_program_is_taken_off(ground, read):
+    before = ground.routes()
+    ground.attach(read(PASS), PREFIX)
+    send(ground, 2)
+    shutil.rmtree(ground.pins)
+    (same,) = ground.attach(read(PASS), PREFIX)
+    assert same.what == "unchanged"
+    ground.attach(read(COUNT % ("lwt_in", "BPF_OK")), PREFIX)
+    shutil.rmtree(ground.pins)
+    (second,) = ground.attach(read(DROP), PREFIX)
+    assert second.kept_maps == ("packets",)
+    assert send(ground) == [errno.EPERM]
+    assert counted(ground, second.program) == 3
+    shutil.rmtree(ground.pins)
+    ground.detach(PREFIX, hook="xmit")
+    assert list(list_attached(ground.namespace).routes[0].programs) == ["in"]
+    ground.detach(PREFIX)
+    assert ground.routes() == before
 
 
 # Many routes

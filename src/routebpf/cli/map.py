@@ -43,11 +43,11 @@ def _opened(namespace: str | None, name: str, program: str | None) -> Iterator[M
 def list_command(namespace: str | None, as_json: bool) -> None:
     """List the maps of attached programs."""
     from routebpf.hosts.attached_maps import list_maps
-    from routebpf.kernel.map_open import map_at
+    from routebpf.kernel.attached_programs import open_map_of_ours
 
     rows: list[dict[str, Any]] = []
     for one in list_maps(namespace_named(namespace)):
-        with map_at(one.pin) as raw:
+        with open_map_of_ours(one.pin, one.id) as raw:
             definition = raw.definition
             rows.append(
                 {

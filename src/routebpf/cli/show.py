@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -105,18 +106,19 @@ def _print(listing: Listing, one: AttachedRoute) -> None:
 
 
 def _print_program(record: ProgramRecord) -> None:
-    from routebpf.kernel.programs import program_at
+    from routebpf.kernel.attached_programs import open_program
 
     click.echo(f"         {record.program_type} {record.function} of {record.object}")
     click.echo(f"         id {record.id}, tag {record.tag}, attached {time.ctime(record.loaded_at)}")
     try:
-        with program_at(record.pin) as program:
+        with open_program(record) as program:
             info = program.info()
         jited = f"{info.jited_bytes:,} bytes of machine code" if info.jited_bytes else "interpreted"
         click.echo(f"         {info.verified_instructions:,} instructions verified, {jited}")
         if info.run_count:
             click.echo(f"         {info.run_count:,} runs, {info.run_time / info.run_count:.0f} ns each")
-        click.echo(f"         pinned at {record.pin}")
+        is_gone = "" if os.path.exists(record.pin) else ", which is gone"
+        click.echo(f"         pinned at {record.pin}{is_gone}")
     except (InputError, MissingError) as error:
         click.echo(f"         {error}")
     for name, held in record.maps.items():

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 
 from routebpf.errors import InputError, MissingError
 from routebpf.hosts.map_view import MapView
+from routebpf.kernel.attached_programs import open_map_of_ours
 from routebpf.kernel.ledger import Ledger, identify, read_ledger
 from routebpf.kernel.map_open import map_at, map_by_id
 from routebpf.kernel.maps import KernelMap
@@ -91,7 +92,7 @@ def _open(namespace: Namespace | None, reference: str, program: str | None) -> t
         raw = map_by_id(int(number))
         return raw, _kernel_btf(raw)
     found = find_map(namespace, reference, program)
-    raw = map_at(found.pin)
+    raw = open_map_of_ours(found.pin, found.id)
     raw.definition = replace(raw.definition, name=found.name)  # the kernel has the first 15 characters of it
     return raw, _kept_btf(found.btf)
 

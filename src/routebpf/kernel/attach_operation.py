@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 from routebpf.errors import Error, InputError
 from routebpf.kernel.attach_targets import Devices, Routes
-from routebpf.kernel.attached_programs import forget_unused, remove_all_pins, remove_unused_pins
+from routebpf.kernel.attached_programs import forget_unused, open_program, remove_all_pins, remove_unused_pins
 from routebpf.kernel.ledger import (
     Carried,
     Entry,
@@ -28,7 +28,6 @@ from routebpf.kernel.ledger import (
 from routebpf.kernel.lwt_encap import BpfEncap, EncapProgram
 from routebpf.kernel.namespaces import Namespace, open_route_socket, run_inside
 from routebpf.kernel.netlink import Refusal, RouteSocket
-from routebpf.kernel.programs import program_at
 from routebpf.kernel.route_bulk import Route, Shapes, add_routes, remove_routes, replace_routes
 from routebpf.kernel.route_identity import RouteKey, key_text, table_of
 
@@ -54,7 +53,7 @@ class Operation:
     _encaps: dict[int, tuple[Carried, BpfEncap]] = field(default_factory=dict)
 
     def encap(self, carried: Carried) -> BpfEncap | None:
-        """The encap that puts programs on a route. Raises InputError if the pin of one is gone."""
+        """The encap that puts programs on a route. Raises InputError if one is in the kernel no more."""
         if not carried:
             return None
         known = self._encaps.get(id(carried))
@@ -70,7 +69,7 @@ class Operation:
             record = self.ledger.book.programs.get(name)
             if record is None:
                 raise InputError(f"program {name} is not in the ledger {self.ledger.path}")
-            self.program_fds[name] = self.held.enter_context(program_at(record.pin)).fd
+            self.program_fds[name] = self.held.enter_context(open_program(record)).fd
         return self.program_fds[name]
 
     def list_table(self, families: Iterable[int], table: int | None) -> Routes:

@@ -10,23 +10,26 @@ import contextlib
 import os
 import shutil
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
-from typing import NamedTuple
+from functools import partial
+from typing import NamedTuple, TypeVar
 
-from routebpf.errors import InputError
+from routebpf.errors import Error, InputError
 from routebpf.kernel.bpffs import MOUNT_POINT, make_folder, mount_bpffs, pin
 from routebpf.kernel.definition_digest import map_digest, program_digest
+from routebpf.kernel.handle import Handle
 from routebpf.kernel.ledger import Ledger, MapRecord, ProgramRecord
-from routebpf.kernel.map_open import map_at
+from routebpf.kernel.map_open import map_at, map_by_id
 from routebpf.kernel.maps import KernelMap
 from routebpf.kernel.object import KernelObject, load_in_kernel
-from routebpf.kernel.programs import KernelProgram, program_at
+from routebpf.kernel.programs import KernelProgram, program_at, program_by_id
 from routebpf.objects.model import MapDefinition, Object, Program
 from routebpf.spec.program_types import PROGRAM_TYPES
 
 _PROG_ARRAY = 3
 _TAG_CHARACTERS = 8
+_Held = TypeVar("_Held", KernelProgram, KernelMap)
 HOOKS = {row.name: row.section.removeprefix("lwt_") for row in PROGRAM_TYPES}  # LWT_XMIT: xmit
 
 
@@ -52,19 +55,44 @@ def remove_all_pins(inode: int) -> None:
 
 
 def find_loaded(ledger: Ledger, source: Object, program: Program) -> list[ProgramRecord]:
-    """The programs of the ledger that are just this one, the latest first, whose pins are there."""
+    """The programs of the ledger that are just this one, the latest first, and still in the kernel."""
     digest = program_digest(source, program)
     same = [one for one in ledger.book.programs.values() if one.digest == digest]
-    return [one for one in sorted(same, key=lambda one: -one.loaded_at) if is_pinned(one)]
+    return [one for one in sorted(same, key=lambda one: -one.loaded_at) if _is_in_kernel(partial(open_program, one))]
 
 
-def is_pinned(record: ProgramRecord) -> bool:
-    """Whether a program's pin is there and holds that very program."""
+def open_program(record: ProgramRecord) -> KernelProgram:
+    """A program of ours. A route holds it, so it is found by its id where its pin is gone: with a BPF file system that
+    was unmounted, or that was mounted in the mount namespace that a command of `ip netns exec` has.
+
+    Raises InputError if it is in the kernel no more, MissingError if finding it takes CAP_SYS_ADMIN.
+    """
+    return _open(program_at, program_by_id, record.pin, record.id)
+
+
+def open_map_of_ours(pin: str, map_id: int) -> KernelMap:
+    """A map of a program of ours, found as that is: see `open_program`."""
+    return _open(map_at, map_by_id, pin, map_id)
+
+
+def _open(at: Callable[[str], _Held], by_id: Callable[[int], _Held], pin: str, number: int) -> _Held:
+    with contextlib.suppress(InputError):
+        pinned = at(pin)
+        if pinned.id == number:
+            return pinned
+        pinned.close()
     try:
-        with program_at(record.pin) as found:
-            return found.id == record.id
-    except InputError:
+        return by_id(number)
+    except Error as error:
+        raise type(error)(f"the pin {pin} is gone; {error}") from error
+
+
+def _is_in_kernel(opening: Callable[[], Handle]) -> bool:
+    try:
+        opening().close()
+    except Error:
         return False
+    return True
 
 
 def keepable_maps(source: Object, earlier: Iterable[ProgramRecord]) -> dict[str, MapRecord]:
@@ -76,9 +104,11 @@ def keepable_maps(source: Object, earlier: Iterable[ProgramRecord]) -> dict[str,
     for record in earlier:
         for name, held in record.maps.items():
             definition = source.maps.get(name)
-            if definition is None or definition.type == _PROG_ARRAY or not os.path.exists(held.pin):
+            if definition is None or definition.type == _PROG_ARRAY:
                 continue
-            if map_digest(definition, source.btf) == held.digest:
+            if map_digest(definition, source.btf) == held.digest and _is_in_kernel(
+                partial(open_map_of_ours, held.pin, held.id)
+            ):
                 kept.setdefault(name, held)
     return {name: held for name, held in kept.items() if _is_whole(source.maps[name], kept)}
 
@@ -91,8 +121,8 @@ def load(source: Object, program: Program, kept: Mapping[str, MapRecord], held: 
     """Load a program with maps of earlier ones; `held` closes its fds. Raises what `load_in_kernel` raises."""
     maps: dict[str, KernelMap] = {}
     for name, record in kept.items():
-        with contextlib.suppress(InputError):  # the pin went meanwhile
-            maps[name] = held.enter_context(map_at(record.pin))
+        with contextlib.suppress(Error):  # it went meanwhile
+            maps[name] = held.enter_context(open_map_of_ours(record.pin, record.id))
     loaded: KernelObject = held.enter_context(load_in_kernel(source, programs=[program.name], reuse_maps=maps))
     kernel = loaded.programs[program.name]
     kept_maps = tuple(name for name in loaded.maps if name in maps)
