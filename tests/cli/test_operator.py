@@ -7,7 +7,6 @@ import os
 import re
 import signal
 import subprocess
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -178,7 +177,7 @@ def test_tables_go_by_name_or_number(ground, here, passing):
         (["attach", "{prog}", "--from", "nowhere"], 2, "cannot read prefixes from nowhere"),
         (["detach"], 2, "give a PREFIX, --from FILE with some, or --all"),
         (["detach", PREFIX], 2, "nothing is attached"),
-        (["show", PREFIX], 1, "no route of it"),
+        (["show", PREFIX], 1, "no route of it in table main carries a program"),
         (["map", "dump", "packets"], 2, "nothing attached has it"),
     ],
 )  # fmt: skip
@@ -259,26 +258,47 @@ def test_of_maps_of_one_name_the_program_is_said(here, passing, tmp_path):
     assert report("map", "get", "packets", 0, "--program", "count", *here) == 0
 
 
+def test_negative_keys_and_values_are_no_options(here, tmp_path):
+    signed = (COUNT % ("lwt_xmit", "BPF_OK")).replace("__u64", "__s64").replace("TYPE_ARRAY", "TYPE_HASH")
+    signed = signed.replace("__u32", "__s32").replace("max_entries, 1", "max_entries, 8")
+    routebpf("attach", write(tmp_path, signed), PREFIX, *here)
+    routebpf("map", "set", "packets", -7, -5, *here)
+    assert report("map", "get", "packets", -7, *here) == -5
+    routebpf("map", "delete", "packets", -7, *here)
+    assert report("map", "dump", "packets", *here) == []
+
+
+def test_what_a_map_cannot_do_is_told_with_what_it_is(here, passing, tmp_path):
+    routebpf("attach", passing, PREFIX, *here)
+    assert "its max_entries is 1" in complaint("map", "set", "packets", 5, 1, *here, code=1)
+    assert "ARRAY: Values by index, all there" in complaint("map", "delete", "packets", 0, *here, code=1)
+    routebpf("attach", write(tmp_path, BY_ADDRESS, "records"), OTHER, *here)
+    for words in (["get", "samples", 0], ["set", "samples", 0, 1], ["delete", "samples", 0]):
+        assert "map samples: it has no entries; map watch shows" in complaint("map", *words, *here)
+
+
 def test_watch_shows_entries_as_they_change(ground, here, passing):
     routebpf("attach", passing, PREFIX, *here)
-    lines = watched(ground, ["packets", "--interval", "0.05"], here, lambda: ping(ground, "192.168.9.7"), 2)
+    words = ["packets", "--interval", "0.05"]
+    lines = watched(words, here, lambda: ping(ground, "192.168.9.7"), before=1, after=1)
     assert lines == [{"key": 0, "value": 0}, {"key": 0, "value": 1}]
 
 
 def test_watch_shows_the_records_of_a_ring_buffer(ground, here, tmp_path):
     routebpf("attach", write(tmp_path, BY_ADDRESS), PREFIX, *here)
-    lines = watched(ground, ["samples", "--count", "2"], here, lambda: ping(ground, "192.168.9.7", 2), 2)
+    words = ["samples", "--count", "2"]
+    lines = watched(words, here, lambda: ping(ground, "192.168.9.7", 2), before=0, after=2)
     assert lines == [{"record": "c0a80907"}, {"record": "c0a80907"}]
 
 
-def watched(ground: OperatorGround, words: list[str], here: tuple[str, str], act: Any, count: int) -> list[Any]:
-    """The first lines of `map watch`, while `act` is done."""
+def watched(words: list[str], here: tuple[str, str], act: Any, *, before: int, after: int) -> list[Any]:
+    """So many lines of `map watch` before `act` is done and after it."""
     command = [str(COMMAND), "map", "watch", *words, "--json", *here]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT) as watch:
         assert watch.stdout is not None
-        time.sleep(0.5)
+        lines = [json.loads(watch.stdout.readline()) for _ in range(before)]
         act()
-        lines = [json.loads(watch.stdout.readline()) for _ in range(count)]
+        lines += [json.loads(watch.stdout.readline()) for _ in range(after)]
         watch.send_signal(signal.SIGINT)
         assert watch.wait(10) in (0, 130, -signal.SIGINT)
     return lines

@@ -108,3 +108,7 @@ def test_a_pin_elsewhere_is_refused(tmp_path):
     ):
         pin(made, str(tmp_path / "flows"))
     assert list(tmp_path.iterdir()) == []
+    with pytest.raises(InputError, match=r"open pin /etc/passwd: it is in no BPF file system; that is mounted"):
+        map_at("/etc/passwd")
+    with pytest.raises(InputError, match=r"open pin /sys/fs/bpf: it is a folder"):
+        map_at("/sys/fs/bpf")

@@ -105,13 +105,13 @@ def test_perf_buffers_need_cap_perfmon():
 
 def test_what_was_found_names_the_missing_capabilities():
     def probe() -> str:
-        return "\n".join(f"{one.feature.name}: {one.is_there} {one.detail}" for one in probe_features())
+        return "\n".join(f"{one.feature.name}: {one.is_there} {one.detail} [{one.mend}]" for one in probe_features())
 
     everything = without((), probe).splitlines()
-    assert all(": True " in line for line in everything), everything
+    assert all(": True " in line and line.endswith(" []") for line in everything), everything
     found = without(("CAP_NET_ADMIN", "CAP_SYS_ADMIN", "CAP_PERFMON"), probe)
-    assert "CAP_NET_ADMIN: False this process does not have it" in found
+    assert "CAP_NET_ADMIN: False this process does not have it [run as root, " in found
     assert "CAP_BPF: True held" in found
     assert "bpf(2): True makes maps" in found
-    assert "LWT_XMIT programs: False needs CAP_NET_ADMIN, which this process does not have" in found
-    assert "perf buffers: False needs CAP_PERFMON, which this process does not have" in found
+    assert "LWT_XMIT programs: False needs CAP_NET_ADMIN, which this process does not have [run as root, " in found
+    assert "perf buffers: False needs CAP_PERFMON, which this process does not have [run as root, " in found

@@ -29,7 +29,7 @@ def command(as_json: bool) -> None:
                     "is_required": one.feature.is_required,
                     "detail": one.detail,
                     "use": one.feature.doc,
-                    "mend": None if one.is_there else one.feature.mend,
+                    "mend": one.mend or None,
                 }
                 for one in findings
             ]
@@ -38,7 +38,7 @@ def command(as_json: bool) -> None:
         rows = []
         for one in findings:
             state = "yes" if one.is_there else "MISSING" if one.feature.is_required else "no"
-            rows.append((one.feature.name, state, one.detail, "" if one.is_there else one.feature.mend))
+            rows.append((one.feature.name, state, one.detail, one.mend))
         print_table(["feature", "there", "found", "what would mend it"], rows)
     missing = [one.feature.name for one in findings if one.feature.is_required and not one.is_there]
     if missing:

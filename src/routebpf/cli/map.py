@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 _program_option = click.option(
     "--program", metavar="NAME", help="The program whose map is meant, where several have one of that name."
 )
+_NEGATIVE = {"ignore_unknown_options": True}  # -5 is a key or a value
 _RECORDS = frozenset({4, 27})  # PERF_EVENT_ARRAY, RINGBUF: records that come, not entries that stay
 
 
@@ -88,7 +89,7 @@ def dump_command(name: str, program: str | None, namespace: str | None, as_json:
             print_map(view.name, view)
 
 
-@command.command("get")
+@command.command("get", context_settings=_NEGATIVE)
 @click.argument("name", metavar="MAP")
 @click.argument("key")
 @_program_option
@@ -97,6 +98,7 @@ def dump_command(name: str, program: str | None, namespace: str | None, as_json:
 def get_command(name: str, key: str, program: str | None, namespace: str | None, as_json: bool) -> None:
     """Show the value that KEY has in MAP. Keys are as map dump shows them, or JSON."""
     with _opened(namespace, name, program) as view:
+        _check_has_entries(view)
         try:
             value = view[_parsed(view, key, of_key=True)]
         except KeyError:
@@ -111,7 +113,7 @@ def get_command(name: str, key: str, program: str | None, namespace: str | None,
                 click.echo(view.value_text(value))
 
 
-@command.command("set")
+@command.command("set", context_settings=_NEGATIVE)
 @click.argument("name", metavar="MAP")
 @click.argument("key")
 @click.argument("value")
@@ -123,10 +125,11 @@ def set_command(name: str, key: str, value: str, program: str | None, namespace:
     In a map with a value for each CPU all are set, or each by a JSON list.
     """
     with _opened(namespace, name, program) as view:
+        _check_has_entries(view)
         view[_parsed(view, key, of_key=True)] = _parsed(view, value, of_key=False)
 
 
-@command.command("delete")
+@command.command("delete", context_settings=_NEGATIVE)
 @click.argument("name", metavar="MAP")
 @click.argument("key")
 @_program_option
@@ -134,6 +137,7 @@ def set_command(name: str, key: str, value: str, program: str | None, namespace:
 def delete_command(name: str, key: str, program: str | None, namespace: str | None) -> None:
     """Delete KEY from MAP."""
     with _opened(namespace, name, program) as view:
+        _check_has_entries(view)
         try:
             del view[_parsed(view, key, of_key=True)]
         except KeyError:

@@ -40,12 +40,15 @@ def command(
     as_json: bool,
 ) -> None:
     """Show the programs on the routes of PREFIX: where they came from, their maps, what the routes were before."""
+    from routebpf.kernel.attach_targets import table_name
     from routebpf.kernel.attached_routes import list_attached
 
     listing = list_attached(namespace_named(namespace))
     found = _choose(listing, prefix, selection(table, metric, tos, device))
     if not found:
-        raise RejectedError(f"show {prefix}: no route of it in table {table} carries a program; routebpf list has all")
+        raise RejectedError(
+            f"show {prefix}: no route of it in table {table_name(table)} carries a program; routebpf list has all"
+        )
     if as_json:
         print_json([_as_json(listing, one) for one in found])
         return

@@ -46,7 +46,8 @@ def mount_bpffs(path: str = MOUNT_POINT) -> bool:
         return True
     number = ctypes.get_errno()
     if number == errno.EPERM:
-        raise permission_error(doing, _NEEDS_MOUNT)
+        error = permission_error(doing, _NEEDS_MOUNT)
+        raise MissingError(f"{error}; or have it mounted before: mount -t bpf bpf {path}")
     why = {
         errno.ENOENT: "there is no such folder; mount sysfs at /sys first",
         errno.ENODEV: "this kernel has none; it needs CONFIG_BPF_SYSCALL=y",
@@ -98,6 +99,12 @@ def open_pin(path: str, kind: str) -> int:
     try:
         fd = bpf(ObjectGet(pathname=ctypes.addressof(text)))
     except OSError as error:
+        if os.path.isdir(path):
+            raise InputError(f"open pin {path}: it is a folder") from error
+        if os.path.exists(path) and not is_bpffs(path):
+            raise InputError(
+                f"open pin {path}: it is in no BPF file system; that is mounted at {MOUNT_POINT}"
+            ) from error
         raise _error(f"open pin {path}", error) from error
     found = os.readlink(f"/proc/self/fd/{fd}").rpartition("bpf-")[2]
     if found != kind:

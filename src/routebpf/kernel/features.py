@@ -49,11 +49,12 @@ class Feature:
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """Whether a feature is there, and in words what was found or what is missing."""
+    """Whether a feature is there, in words what was found or what is missing, and what would mend that."""
 
     feature: Feature
     is_there: bool
     detail: str
+    mend: str = ""
 
 
 def probe_features(features: Iterable[Feature] | None = None) -> list[Finding]:
@@ -64,11 +65,11 @@ def probe_features(features: Iterable[Feature] | None = None) -> list[Finding]:
 def _find(feature: Feature) -> Finding:
     missing = [name for name in feature.needs if not has_capability(name)]
     if missing:
-        return Finding(feature, False, f"needs {' and '.join(missing)}, which this process does not have")
+        return Finding(feature, False, f"needs {' and '.join(missing)}, which this process does not have", _AS_ROOT)
     try:
         return Finding(feature, True, feature.probe())
     except Error as error:
-        return Finding(feature, False, str(error))
+        return Finding(feature, False, str(error), feature.mend)
 
 
 def _version() -> str:

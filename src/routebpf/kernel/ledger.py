@@ -199,8 +199,8 @@ class Ledger:
             return _book_from_json(found)
         except _DAMAGE as error:
             raise InputError(
-                f"{self.path}: it is damaged ({type(error).__name__}: {error}); nothing is changed until it is moved"
-                " away, after which programs on routes count as others' (list shows them, detach --force takes them off)"
+                f"{self.path}: it is damaged ({type(error).__name__}: {error}); nothing is changed until it is"
+                " moved away; then programs on routes count as others' (list shows them, detach --force takes them off)"
             ) from error
 
 

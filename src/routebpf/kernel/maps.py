@@ -204,7 +204,15 @@ class KernelMap(Handle):
             raise self._error(error.errno or 0, doing) from error
 
     def _error(self, number: int, doing: str) -> MapError:
-        return MapError(number, f"map {self.name}: {doing}")
+        return MapError(number, f"map {self.name}: {doing}", self._advice(number))
+
+    def _advice(self, number: int) -> str:
+        if number == errno.E2BIG:
+            return f"its max_entries is {self.definition.max_entries:,}"
+        if number == errno.EPERM:
+            return "it is frozen, as constants are, or this process lacks CAP_BPF"
+        row = map_type_by_number(self.definition.type)
+        return f"{row.name}: {row.doc}" if number in (errno.EINVAL, ENOTSUPP) and row else ""
 
     def _check_key(self, key: bytes) -> None:
         if len(key) != self.definition.key_size:
