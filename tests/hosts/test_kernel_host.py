@@ -459,9 +459,11 @@ def test_what_a_killed_run_leaves_goes_with_the_next() -> None:
     assert not had & set(os.listdir(namespaces.FOLDER))
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
-def test_run_prints_the_same_object_for_both_backends(backend: Backend) -> None:
-    found = report("run", DROP_MAIL, "--to", "10.0.0.0/8", "--pcap", CAPTURE, "--backend", backend, "--packets")
+def test_run_prints_the_same_object_for_both_backends() -> None:
+    command = ["run", DROP_MAIL, "--to", "10.0.0.0/8", "--pcap", CAPTURE, "--packets"]
+    found, other = (report(*command, "--backend", backend) for backend in BACKENDS)
+    assert other | {"seconds": 0} == found | {"seconds": 0}
+    assert {"10.0.0.0/8", "::/0", "fe80::/64", "ff00::/8"} <= {one["to"] for one in found["routes"]}
     assert found["verdicts"] == {"sent": 176, "dropped": 27, "redirected": 0, "rerouted": 0, "error": 8}
     assert found["frames"] == {"veth0": 176}
     assert len(found["packet_list"]) == 211

@@ -11,7 +11,7 @@ from routebpf.cli.map_output import print_map
 from routebpf.cli.output import print_table
 from routebpf.datapath.packet_text import packet_text, packets_of, time_text
 from routebpf.datapath.verdicts import REASONS, VERDICT_NAMES, reason_of
-from routebpf.hosts.report import listed_maps, objects_of
+from routebpf.hosts.report import listed_maps, objects_of, reported_routes
 
 if TYPE_CHECKING:
     from routebpf.hosts.host import Host
@@ -44,11 +44,9 @@ def print_replay(replay: Replay, written: str | None) -> None:
 
 def _route_rows(replay: Replay) -> Iterator[tuple[str, ...]]:
     """A row for each verdict on each route: those with a program first, then what no route took, then all."""
-    routes = [(replay.route_counts[number], one) for number, one in enumerate(replay.routes, _NO_ROUTE + 1)]
-    for counts, route in sorted(routes, key=lambda one: not one[1].programs):
+    for route, counts in sorted(reported_routes(replay), key=lambda one: not one[0].programs):
         names = dict.fromkeys(program.name for program in route.programs)
-        if names or counts[:, 0].any():
-            yield from _verdict_rows(str(route.prefix), ", ".join(names) or "-", counts)
+        yield from _verdict_rows(str(route.prefix), ", ".join(names) or "-", counts)
     if replay.route_counts[_NO_ROUTE, :, 0].any():
         yield from _verdict_rows("no route", "-", replay.route_counts[_NO_ROUTE])
     yield from _verdict_rows("all", "", replay.route_counts.sum(axis=0))

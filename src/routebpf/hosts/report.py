@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from routebpf.datapath.verdicts import VERDICT_NAMES, reason_of
 
 if TYPE_CHECKING:
+    from routebpf.datapath.fib import Route
     from routebpf.hosts.map_view import MapView
     from routebpf.hosts.replay import Replay
 
@@ -32,12 +33,23 @@ def report(replay: Replay) -> dict[str, Any]:
     return found
 
 
+def reported_routes(replay: Replay) -> list[tuple[Route, Any]]:
+    """Routes that carry a program, and those that packets took, each with its counts, as [verdict, packets or bytes].
+
+    In order of family, table and prefix: that of a host's list depends on the host.
+    """
+    routes = zip(replay.routes, replay.route_counts[1:], strict=True)
+    found = [(route, counts) for route, counts in routes if route.programs or counts[:, 0].any()]
+    return sorted(found, key=lambda one: _place(one[0]))
+
+
+def _place(route: Route) -> tuple[int, int, bytes, int, int, int]:
+    prefix = route.prefix
+    return prefix.version, route.table, prefix.network_address.packed, prefix.prefixlen, route.tos, route.metric
+
+
 def _routes(replay: Replay) -> Iterable[dict[str, Any]]:
-    """Routes that carry a program, and those that packets took."""
-    for number, route in enumerate(replay.routes):
-        counts = replay.route_counts[number + 1]
-        if not route.programs and not counts[:, 0].any():
-            continue
+    for route, counts in reported_routes(replay):
         yield {
             "to": str(route.prefix),
             "program": ", ".join(dict.fromkeys(one.name for one in route.programs)) or None,
