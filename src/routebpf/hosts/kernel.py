@@ -10,6 +10,7 @@ import errno
 import os
 import socket
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 from ipaddress import IPv6Address, ip_address, ip_interface, ip_network
 from types import TracebackType
@@ -46,10 +47,12 @@ _UNRESOLVED = frozenset({"none", "incomplete", "failed"})
 
 
 class KernelHost:
-    """A host in the kernel: a namespace of its own, gone with it, or the one of that name, which stays.
+    """A host in the kernel: a namespace of its own, gone with it, or the one of that name, which stays as it was, but
+    for what was changed of the devices that were there, their addresses, neighbours and routes.
 
     Its own has a loopback device (`lo`, ifindex 1, up) and no other, forwards, and is quiet. `make_neighbours`: a
-    neighbour that the kernel asks for gets a link address made from its IP address, as on the embedded host.
+    neighbour that the kernel asks for by a device of this host's making gets a link address made from its IP address,
+    as on the embedded host.
 
     Raises InputError for a namespace that is not there, MissingError for what the machine lacks.
     """
@@ -57,11 +60,13 @@ class KernelHost:
     def __init__(self, namespace: str | None = None, *, make_neighbours: bool = True) -> None:
         self.make_neighbours = make_neighbours
         self._ground = make_ground(namespace)
-        self._give_back = give_back_with(self, self._ground)
+        undo = ExitStack()
+        self._give_back = give_back_with(self, self._ground, undo)
         self.namespace = self._ground.near
         self.netlink = open_route_socket(self.namespace)
+        undo.callback(self.netlink.close)
         self.wires = Wires(self.namespace, self._ground.far)
-        self._maker = DeviceMaker(self._ground, self.netlink, self.wires)
+        self._maker = DeviceMaker(self._ground, self.netlink, self.wires, undo)
         self.sender = RawSender(self.namespace)
         self.devices: dict[str, Device] = {}
         self.neighbours: dict[tuple[str, bytes], bytes] = {}
@@ -89,7 +94,6 @@ class KernelHost:
             return
         self.sender.close()
         self.wires.close()
-        self.netlink.close()
         self._maker.close()
         self._give_back()
         for one in self._loaded.values():
@@ -203,6 +207,10 @@ class KernelHost:
         packed = ip_address(address).packed
         addresses.delete_neighbour(self.netlink, addresses.KernelNeighbour(self.device(device).ifindex, packed))
         self.neighbours.pop((device, packed), None)
+
+    def makes_neighbours(self, device: str) -> bool:
+        """Whether neighbours by a device are made up: no other device has some that answer for themselves."""
+        return self.make_neighbours and self._maker.has_made(device)
 
     def _address(
         self, device: str, address: str, peer: str | None, broadcast: str | None, more: dict[str, Any]

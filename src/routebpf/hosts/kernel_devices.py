@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+from contextlib import ExitStack
 from typing import Any
 
 from routebpf.datapath.devices import KINDS, Device
+from routebpf.errors import Error
 from routebpf.hosts.kernel_life import Ground
 from routebpf.hosts.kernel_wire import Wires
 from routebpf.kernel import devices
@@ -22,11 +25,14 @@ _KINDS_BY_TYPE = {devices.ARPHRD_ETHER: "ethernet", devices.ARPHRD_LOOPBACK: "lo
 
 
 class DeviceMaker:
-    """Makes and changes the devices of a ground, and tells the wires of them."""
+    """Makes and changes the devices of a ground, and tells the wires of them. `undo`: gets what takes away those that
+    are made in a namespace which stays."""
 
-    def __init__(self, ground: Ground, netlink: RouteSocket, wires: Wires) -> None:
-        self._near, self._far = ground.near, ground.far
+    def __init__(self, ground: Ground, netlink: RouteSocket, wires: Wires, undo: ExitStack) -> None:
+        self._near, self._far, self._stays = ground.near, ground.far, not ground.is_ours
         self._netlink = netlink
+        self._undo = undo
+        self._made: set[str] = set()
         self._far_netlink = open_route_socket(ground.far)
         self._wires = wires
 
@@ -54,12 +60,19 @@ class DeviceMaker:
         else:
             devices.add_device(self._netlink, name, kind, ifindex=number, mac=device.mac, mtu=device.mtu)
             self._wires.add_seen_here(name)
+        self._made.add(name)
+        if self._stays:
+            self._undo.callback(_delete_made, self._netlink, name, number)
         has_arp = device.has_arp and not KINDS[kind].flags & DEVICE_NOARP
         is_ethernet = bool(KINDS[kind].flags & DEVICE_ETHERNET)
         devices.set_device(
             self._netlink, number, f"device {name}", up=True if device.is_up else None,
             arp=has_arp if is_ethernet else None,
         )  # fmt: skip
+
+    def has_made(self, name: str) -> bool:
+        """Whether a device is one that was made, not one that was there."""
+        return name in self._made
 
     def change(
         self, device: Device, *, up: bool | None, mtu: int | None, mac: bytes | None, arp: bool | None
@@ -79,6 +92,14 @@ class DeviceMaker:
     def _set_far_end(self, device: Device, **changes: Any) -> None:
         doing = f"device {device.name}: its other end"
         devices.set_device(self._far_netlink, _far_index(device), doing, **changes)
+
+
+def _delete_made(sock: RouteSocket, name: str, ifindex: int) -> None:
+    """Take a device away if it is still there."""
+    with contextlib.suppress(Error):
+        found = devices.list_devices(sock).get(name)
+        if found is not None and found.ifindex == ifindex:
+            devices.delete_device(sock, ifindex, f"device {name}")
 
 
 def _far_end(device: Device) -> str:

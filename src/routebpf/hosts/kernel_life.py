@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import weakref
+from contextlib import ExitStack
 from dataclasses import dataclass
 
 from routebpf.kernel.namespaces import Namespace, create_namespace, existing_namespace, remove_namespace, write_sysctl
@@ -60,14 +61,18 @@ def make_ground(name: str | None) -> Ground:
     return Ground(near, far, name is None)
 
 
-def give_back_with(owner: object, ground: Ground) -> weakref.finalize[[int, Ground], object]:
-    """Give a ground back when `owner` goes, or the process ends: the earlier of both. Calling it does it now."""
-    return weakref.finalize(owner, _give_back, os.getpid(), ground)
+def give_back_with(
+    owner: object, ground: Ground, undo: ExitStack
+) -> weakref.finalize[[int, Ground, ExitStack], object]:
+    """Give a ground back when `owner` goes, or the process ends: the earlier of both. Calling it does it now. `undo`:
+    what was made on it, taken back first."""
+    return weakref.finalize(owner, _give_back, os.getpid(), ground, undo)
 
 
-def _give_back(pid: int, ground: Ground) -> None:
+def _give_back(pid: int, ground: Ground, undo: ExitStack) -> None:
     if os.getpid() != pid:
         return  # a child of the process that has it
+    undo.close()
     for one in (ground.near, ground.far) if ground.is_ours else (ground.far,):
         remove_namespace(one)
 

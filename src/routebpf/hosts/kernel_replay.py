@@ -144,19 +144,20 @@ class _Runner:
     def _frames(self, packet: bytes, time: int) -> tuple[list[Frame], bool]:
         """The frames that left, and whether the kernel still waits for a neighbour."""
         frames: list[Frame] = []
-        asked: set[tuple[int, bytes]] = set()
+        is_asked = False
         for _ in range(_NEIGHBOUR_ROUNDS):
             seen = self.host.wires.settle(self._up)
             frames += frames_of(seen, packet, time, self._bare)
             new = {(self.host.devices[one.device].ifindex, one.address): one.device for one in asked_of(seen)}
-            asked |= new.keys()
-            if not new or not self.host.make_neighbours:
+            own = [key for key, device in new.items() if self.host.makes_neighbours(device)]
+            is_asked |= len(own) < len(new)
+            if not own:
                 break
-            made = [KernelNeighbour(ifindex, address, made_up_mac(address)) for ifindex, address in new]
+            made = [KernelNeighbour(ifindex, address, made_up_mac(address)) for ifindex, address in own]
             for one, refusal in zip(made, put_neighbours(self.host.netlink, made), strict=True):
                 if refusal is None and one.mac is not None:
                     self.host.neighbours[new[one.ifindex, one.address], one.address] = one.mac
-        return frames, bool(asked) and not self.host.make_neighbours
+        return frames, is_asked
 
     def _way(self, packet: bytes, mark: int) -> Way:
         is_ipv4 = packet[0] >> 4 == 4
