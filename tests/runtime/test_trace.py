@@ -22,7 +22,11 @@ def tracefs(tmp_path: Path) -> Iterator[Path]:
     done = subprocess.run(["mount", "-t", "tracefs", "routebpf", str(tmp_path)], check=False, capture_output=True)
     if done.returncode:
         pytest.skip("no tracefs here")
+    switch = tmp_path / "tracing_on"
+    before = switch.read_text()
+    switch.write_text("1")  # an oops of the kernel turns it off
     yield tmp_path
+    switch.write_text(before)
     subprocess.run(["umount", str(tmp_path)], check=True)
 
 

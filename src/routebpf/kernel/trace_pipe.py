@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from routebpf.errors import MissingError
 
-_PLACES = ("/sys/kernel/tracing/trace_pipe", "/sys/kernel/debug/tracing/trace_pipe")
+_PLACES = ("/sys/kernel/tracing", "/sys/kernel/debug/tracing")
 _READ_BYTES = 1 << 16
 # COMMAND-PID [CPU] FLAGS TIME: bpf_trace_printk: TEXT
 _LINE = re.compile(r".*?\[(\d+)\] \S+ +(\d+)\.(\d{6}): bpf_trace_printk: (.*)")
@@ -30,14 +30,15 @@ class PipeLine:
 class TracePipe:
     """The pipe, open: what is printed from now on, by any program of the machine. Others who read it take lines away.
 
-    Raises MissingError where there is none to be read.
+    Raises MissingError where there is none to be read, and where tracing is off, so that nothing would come.
     """
 
     def __init__(self) -> None:
         self._fd = -1
-        for path in _PLACES:
+        for place in _PLACES:
             try:
-                self._fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+                _check_on(f"{place}/tracing_on")
+                self._fd = os.open(f"{place}/trace_pipe", os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
                 break
             except OSError:
                 continue
@@ -68,3 +69,12 @@ class TracePipe:
         fd, self._fd = self._fd, -1
         if fd >= 0:
             os.close(fd)
+
+
+def _check_on(switch: str) -> None:
+    with open(switch, encoding="ascii") as file:
+        if file.read().strip() == "0":
+            raise MissingError(
+                "what programs print in the kernel is lost while its tracing is off, as after an oops:"
+                f" echo 1 > {switch}, as root"
+            )
