@@ -158,6 +158,14 @@ def test_v_shows_what_programs_print(tmp_path: Path) -> None:
     assert not routebpf("run", program, "--pcap", WEB).stderr
 
 
+def test_v_shows_what_a_program_printed_before_it_was_stopped(tmp_path: Path) -> None:
+    program = program_file(tmp_path, 'bpf_printk("so far"); return *(volatile __u64 *)8;')
+    done = routebpf("run", program, "--pcap", WEB, "-v", "--engine", "interpreter", "--no-verify", code=1)
+    printed, *why = done.stderr.splitlines()
+    assert printed.endswith(": so far")
+    assert why[0].startswith("routebpf: ")
+
+
 def test_in_lets_packets_come_in_instead(tmp_path: Path) -> None:
     assert report("run", DROP_SMTP, "--pcap", MAIL, "--in", "veth0")["reasons"]["not-forwarded"] == 7
     program = program_file(tmp_path, "return skb->ingress_ifindex ? BPF_DROP : BPF_OK;")

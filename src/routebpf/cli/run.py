@@ -121,19 +121,22 @@ def _replay(
     as_json: bool,
 ) -> None:
     from routebpf.cli.progress import progress_bar
-    from routebpf.cli.run_output import print_replay, watcher
+    from routebpf.cli.run_output import print_replay, print_traced, watcher
 
     with redirect_stdout(sys.stderr if write == _STANDARD_OUTPUT else sys.stdout):
         with progress_bar(pcap, is_alone=not list_packets and not verbose) as progress:
-            replay = host.replay(
-                pcap,
-                write=write,
-                device=way_in,
-                keep_packets=list_packets and as_json,
-                columns=list_packets and as_json,
-                progress=progress,
-                watch=watcher(host, packets=list_packets and not as_json, trace=verbose),
-            )
+            try:
+                replay = host.replay(
+                    pcap,
+                    write=write,
+                    device=way_in,
+                    keep_packets=list_packets and as_json,
+                    columns=list_packets and as_json,
+                    progress=progress,
+                    watch=watcher(host, packets=list_packets and not as_json, trace=verbose),
+                )
+            finally:
+                print_traced(host)  # what a program printed before it was stopped tells why
         if as_json:
             print_json(replay.report())
         else:

@@ -68,12 +68,17 @@ def watcher(host: Host, *, packets: bool, trace: bool) -> Watch | None:
         host.trace()
 
     def watch(rows: Any, results: Any) -> None:
-        for line in host.traced():
-            click.echo(str(line), err=True)
+        print_traced(host)
         if packets:
             print_packets(rows, results)
 
     return watch
+
+
+def print_traced(host: Host) -> None:
+    """The lines that programs printed since the last call, on standard error."""
+    for line in host.traced():
+        click.echo(str(line), err=True)
 
 
 def print_packets(rows: Any, results: Any) -> None:
