@@ -48,7 +48,9 @@ _VARYING_IN_KERNEL = (
     (re.compile(r"(?<=^Linux ).*$|[\d,]+ types", re.MULTILINE), "…"),
     (re.compile(r" +"), " "),
 )
-_BENCH_NUMBER = re.compile(r"[\d,]+\.\d+$|[\d,]+\.\d+(?= )|[\d,]+(?= +[\d,]+\.\d+$)", re.MULTILINE)
+_BENCH_NUMBER = re.compile(
+    r"[\d,]+\.\d+$|[\d,]+\.\d+(?= )|[\d,]+(?= +[\d,]+\.\d+$)|(?<= )(?:\d+|-)$", re.MULTILINE
+)  # "-": not measured, as of the kernel without root
 
 
 @dataclass(frozen=True, slots=True)

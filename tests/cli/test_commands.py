@@ -195,6 +195,14 @@ def test_bench_measures_packets_and_a_capture() -> None:
 
 
 @pytest.mark.kernel
+def test_bench_measures_each_program_in_the_kernel_once() -> None:
+    figures = {one["name"]: one["kernel_nanoseconds"] for one in report("bench", "--packets", 1000, "--rounds", 1)}
+    measured = [name for name, nanoseconds in figures.items() if nanoseconds is not None]
+    assert measured == ["return only", "parse headers, filter", "count by destination, 256"]
+    assert 0 < figures["return only"] < 100_000
+
+
+@pytest.mark.kernel
 def test_bench_measures_the_verifier_beside_the_kernel() -> None:
     figures = {
         one["name"]: one for one in json.loads(routebpf("bench", "--verifier", "--rounds", "1", "--json").stdout)
