@@ -24,11 +24,12 @@ def _plain(value: object) -> str:
 
 
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    """A table with one line a row. A column in which there are only numbers is aligned to the right."""
+    """A table with one line a row. A column of numbers, or `-` for none, is aligned to the right."""
     lines = list(rows)
     place = []
     for heading, *cells in zip(columns, *lines, strict=True):
-        side = ">" if all(map(_NUMBER.fullmatch, cells)) else "<"
+        numbers = [cell for cell in cells if cell != "-"]
+        side = ">" if numbers and all(map(_NUMBER.fullmatch, numbers)) else "<"
         place.append(f"{{:{side}{max(map(len, [heading, *cells]))}}}")
     layout = "  ".join(place)
     click.secho(layout.format(*columns).rstrip(), bold=True)
