@@ -307,6 +307,9 @@ def refused(ground: OperatorGround, error: type[Error], match: str, act) -> None
         ("route add 10.9.0.0/16 encap ip id 3 dst 10.0.0.7 dev veth0", "10.9.0.0/16", {}, "it has encap ip"),
         ("-6 route add fd90::/32 encap seg6 mode encap segs fd01::9 dev veth0", "fd90::/32", {}, "it has encap seg6"),
         ("route add blackhole 10.9.0.0/16", "10.9.0.0/16", {}, "blackhole 10.9.0.0/16: it leads nowhere"),
+        ("-6 route add blackhole fd90::/32", "fd90::/32", {}, "blackhole fd90::/32 dev lo: it leads nowhere"),
+        ("-6 route add unreachable fd90::/32 metric 7", "fd90::/32", {}, "unreachable fd90::/32 metric 7.* nowhere"),
+        ("", "fd00::1/128", {"table": 255}, "the kernel made it, with metric 0, which in a request stands for 1024"),
         ("route add 192.168.9.0/24 dev veth1 metric 7", PREFIX, {}, "2 routes of table main have it: .*--metric"),
         ("route append 192.168.9.0/24 dev veth1", PREFIX, {"device": "veth1"}, "reaches only the first route"),
     ],
@@ -317,6 +320,22 @@ def test_a_route_that_cannot_get_a_program_is_refused(ground, read, line, prefix
         if line.split()[-1] not in ground.ip("route") + ground.ip("-6 route") and "seg6" in line:
             pytest.skip("this kernel has no such encap")
     refused(ground, InputError, match, lambda: ground.attach(read(PASS), prefix, **words))
+
+
+def test_a_route_whose_replacement_would_hide_another_is_refused(ground, read):
+    """`ip -6 route replace` of a route of several next hops puts one without gateway between them, where no dump of the
+    kernel's shows it any more."""
+    ground.ip("-6 route add fd90::/32 nexthop via fd00::2 nexthop via fd01::2")
+    ground.ip("-6 route append fd90::/32 dev veth1")
+    match = "the kernel would no longer list fd90::/32 dev veth1, which has no gateway"
+    refused(ground, InputError, match, lambda: ground.attach(read(PASS), "fd90::/32", device="veth0"))
+    ground.ip("-6 route flush exact fd90::/32")
+    ground.ip("-6 route add fd90::/32 dev veth1")
+    ground.ip("-6 route append fd90::/32 nexthop via fd00::2 nexthop via fd01::2")
+    ground.ip("-6 route append fd90::/32 dev veth1 metric 1025")
+    before = ground.bare_routes()
+    ground.attach(read(PASS), "fd90::/32", device="veth0")
+    assert ground.bare_routes() == before
 
 
 def test_a_route_by_a_nexthop_object_is_refused(ground, read):

@@ -187,13 +187,33 @@ def _fits(route: KernelRoute, wanted: Selection, ifindex: int | None) -> bool:
 
 
 def _check_reach(route: Route, there: Sequence[Route], devices: Devices) -> None:
-    """Raise InputError if another route of the same key stands before this one: a replace would take that."""
+    """Raise InputError if another route of the same key stands before this one, so that a replace would take that, or
+    if the replace would hide another."""
     first = next(one for one in there if one.key == route.key)
     if first is not route:
         raise InputError(
             f"route {route_text(route.full, devices.names)}: the kernel's replace reaches only the first route of a"
             f" prefix and metric, which is {route_text(first.full, devices.names)}; give one of them another metric"
         )
+    behind = there[next(number for number, one in enumerate(there) if one is route) + 1 :]
+    hidden = next((one for one in behind if _is_hidden_by(route, one)), None)
+    if hidden is not None:
+        raise InputError(
+            f"route {route_text(route.full, devices.names)}: once it was replaced the kernel would no longer list"
+            f" {route_text(hidden.full, devices.names)}, which has no gateway; give one of them another metric"
+        )
+
+
+def _is_hidden_by(route: Route, other: Route) -> bool:
+    """Whether a replaced IPv6 route of several next hops has one that stood behind it between them. A dump leaves that
+    out. kernel: net/ipv6/ip6_fib.c, fib6_add_rt2node(), fib6_dump_node()."""
+    one, two = route.shape.route, other.shape.route
+    return (
+        one.family == socket.AF_INET6
+        and len(one.hops) > 1
+        and (one.metric, one.src_len, one.attribute(RTA.SRC)) == (two.metric, two.src_len, two.attribute(RTA.SRC))
+        and other.key != route.key
+    )
 
 
 def check_route(route: Route, devices: Devices) -> None:
@@ -213,6 +233,8 @@ def check_route(route: Route, devices: Devices) -> None:
             f"{what}: it has encap {name}, and a route has one encap only; make the encap's work the program's"
             " (bpf_lwt_push_encap), or put the program on the route that the encap's packets take"
         )
+    if not shape.can_be_named:
+        raise InputError(f"{what}: the kernel made it, with metric 0, which in a request stands for {IPV6_METRIC}")
     raise InputError(f"{what}: it leads nowhere, so there is nothing to put a program on")
 
 

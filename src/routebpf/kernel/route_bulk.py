@@ -30,6 +30,7 @@ from routebpf.kernel.routes import (
     RTM_DELROUTE,
     RTM_GETROUTE,
     RTM_NEWROUTE,
+    RTN_ERRORS,
     KernelRoute,
     read_route,
     route_request,
@@ -72,7 +73,14 @@ class Shape:
     @cached_property
     def can_carry(self) -> bool:
         """Whether programs can be put on its routes."""
-        return not self.route.nexthop_id and self.other_encap is None and bool(self.route.hops)
+        leads_somewhere = bool(self.route.hops) and self.route.type not in RTN_ERRORS
+        return leads_somewhere and self.can_be_named and not self.route.nexthop_id and self.other_encap is None
+
+    @cached_property
+    def can_be_named(self) -> bool:
+        """Whether a request reaches its routes. IPv6 takes metric 0, which routes to the kernel's own addresses have,
+        for 1024: net/ipv6/route.c, ip6_route_info_create()."""
+        return self.route.family != socket.AF_INET6 or bool(self.route.metric)
 
     @cached_property
     def programs(self) -> dict[str, str]:

@@ -31,6 +31,7 @@ from routebpf.kernel.netlink import (
 RTM_NEWROUTE, RTM_DELROUTE, RTM_GETROUTE = 24, 25, 26
 RT_TABLE_COMPAT, RT_TABLE_MAIN, RT_TABLE_LOCAL = 252, 254, 255
 RTNH_F_ONLINK = 4
+RTN_ERRORS = frozenset((6, 7, 8, 9))  # blackhole, unreachable, prohibit, throw: types of routes that lead nowhere
 _RTM_F_FIB_MATCH = 0x2000
 _RTNH_F_KEPT = 2 | RTNH_F_ONLINK  # pervasive and onlink: what a user may say; all else is the kernel's to say
 
@@ -165,7 +166,7 @@ class KernelRoute(_HasAttributes):
 
     @property
     def hops(self) -> tuple[NextHop, ...]:
-        """The ways it goes; none of a blackhole and its like."""
+        """The ways it goes; none of an IPv4 blackhole and its like, while those of IPv6 go by `lo`."""
         several = self.attribute(RTA.MULTIPATH)
         if several is not None:
             return tuple(_read_hops(several))
