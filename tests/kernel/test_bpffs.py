@@ -18,6 +18,7 @@ from routebpf.kernel.map_open import map_at
 from routebpf.kernel.object import load_in_kernel
 from routebpf.kernel.programs import program_at
 from routebpf.objects.model import MapDefinition
+from without_capabilities import without
 
 pytestmark = pytest.mark.kernel
 
@@ -53,6 +54,25 @@ def test_folders_are_for_their_owner_only(folder):
     make_folder(str(place))
     for one in (place, place.parent):
         assert stat.S_IMODE(one.stat().st_mode) == 0o700
+
+
+def test_a_folder_that_cannot_be_made_names_what_is_in_the_way(folder):
+    remount, read_only = 0x20, 0x1  # MS_REMOUNT, MS_RDONLY
+    assert _libc.mount(b"bpf", os.fsencode(folder), b"bpf", ctypes.c_ulong(remount | read_only), None) == 0
+    with pytest.raises(MissingError, match="Read-only file system; mount -o remount,rw /sys/fs/bpf"):
+        make_folder(str(folder / "a"))
+    assert _libc.mount(b"bpf", os.fsencode(folder), b"bpf", ctypes.c_ulong(remount), None) == 0
+    make_folder(str(folder / "a"))
+
+    def as_nobody() -> str:
+        os.setuid(65534)
+        make_folder(str(folder / "a" / "b"))
+        return "made"
+
+    folder.chmod(0o711)
+    answer = without((), as_nobody)
+    assert answer.startswith("MissingError: make folder ")
+    assert answer.endswith("Permission denied: folders of pins are their owner's only; run it as root")
 
 
 def test_a_pinned_map_outlives_what_made_it(folder):

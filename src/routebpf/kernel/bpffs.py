@@ -135,6 +135,10 @@ def pins(folder: str) -> Iterator[str]:
 
 
 def _error(doing: str, error: OSError) -> Error:
-    if error.errno in (errno.EPERM, errno.EACCES):
+    if error.errno == errno.EPERM:
         return permission_error(doing, _NEEDS_PIN)
+    if error.errno == errno.EACCES:
+        return MissingError(f"{doing}: {error.strerror}: folders of pins are their owner's only; run it as root")
+    if error.errno == errno.EROFS:
+        return MissingError(f"{doing}: {error.strerror}; mount -o remount,rw {MOUNT_POINT}")
     return InputError(f"{doing}: {error.strerror}")
