@@ -43,6 +43,18 @@ def test_the_running_kernels_verdicts_are_the_recorded_ones(path: Path) -> None:
     assert [f"{case}: {said!r}, recorded {case.kernel!r}" for case, said in now if said != case.kernel] == []
 
 
+@pytest.mark.kernel
+def test_programs_that_both_accept_take_both_as_many_steps_and_states() -> None:
+    """What is kept apart or taken for the same is what the kernel keeps apart or takes for the same."""
+    wrong = []
+    for case in CASES:
+        if case.kernel is None and case.ours is None:
+            mine, theirs = ours(case.subject()), kernels(case.subject())
+            if (mine.processed, mine.states) != (theirs.processed, theirs.states):
+                wrong.append(f"{case}: {mine.processed}/{mine.states}, kernel {theirs.processed}/{theirs.states}")
+    assert wrong == []
+
+
 def test_the_corpus_is_large_and_each_program_is_in_it_once() -> None:
     assert len(CASES) >= 400
     twice = Counter((case.license, case.program_type, case.text) for case in CASES).most_common(1)[0]

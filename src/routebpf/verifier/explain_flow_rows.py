@@ -56,6 +56,10 @@ FLOW_ROWS: tuple[RefusalClass, ...] = (
                  "A callback is a static function of the program, with debug information, for what the helper calls it "
                  "with.",
                  "make it `static`, and compile with -g"),
+    RefusalClass("callback-never-called", r"No program to jit at insn",
+                 "the address of a function is taken that nothing ever calls",
+                 "The kernel removes the function, and then fails to find it.",
+                 "leave out the call that is given it where it does nothing: `if (rounds) bpf_loop(rounds, …);`"),
     RefusalClass("stack-too-large", r"combined stack size of (?P<frames>\d+) calls is (?P<size>\d+)\. Too large",
                  "the functions that call each other here use {size} bytes of stack",
                  "A chain of calls has 512 bytes together; each function's are rounded up.",

@@ -182,6 +182,9 @@ class StackLiveness:
         old = current.writes.get(at)
         if old is None:
             current.writes[at] = written
+            if written & current.live.get(at, 0):
+                current.waiting.append(at)
+                self._changed.add(self._chain)
         elif old & ~written:
             current.writes[at] = old & written
             current.waiting.append(at)
@@ -241,6 +244,6 @@ class StackLiveness:
             for following in successors[at]:
                 after |= live.get(following, 0)
             new = after & ~writes.get(at, 0) | reads.get(at, 0)
-            if new & ~live.get(at, 0):
-                live[at] = new | live.get(at, 0)
+            if new != live.get(at, 0):
+                live[at] = new
                 waiting.extend(predecessors.get(at, ()))

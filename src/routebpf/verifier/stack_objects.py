@@ -74,6 +74,11 @@ def note_read(run: Run, register: Register, spi: int, slots: int) -> None:
         run.liveness.note_read(run.at, register.extra, spi - index)
 
 
+def _note_write(run: Run, register: Register, spi: int, slots: int) -> None:
+    """An object begins or ends there: on every path through this instruction, as what it calls does so each time."""
+    run.liveness.note_write(run.at, ((1 << slots) - 1) << (register.extra * 64 + spi - slots + 1))
+
+
 def dynptr_at(run: Run, register: Register) -> DynptrSlot | None:
     """The dynptr that `register` points to the start of, if there is one (kernel: is_dynptr_reg_valid_init())."""
     if register.type == CONST_PTR_TO_DYNPTR:
@@ -105,6 +110,7 @@ def set_dynptr(run: Run, register: Register, kind: int, clone_of: int) -> None:
     frame.stack[spi - 1] = Slot(_DYNPTR_TYPES, None, DynptrSlot(kind, False, id, ref))
     frame.slot_depends.pop(spi, None)
     frame.slot_depends.pop(spi - 1, None)
+    _note_write(run, register, spi, 2)
 
 
 def destroy_dynptr(run: Run, frame: Frame, spi: int) -> None:
@@ -162,6 +168,7 @@ def set_iterator(run: Run, register: Register, name: str, slots: int, flags: int
         held = IteratorSlot(name, flags, ref if index == 0 else 0, True, 0)
         frame.stack[spi - index] = Slot(_ITER_TYPES, None, held)
         frame.slot_depends.pop(spi - index, None)
+    _note_write(run, register, spi, slots)
 
 
 def iterator_at(run: Run, register: Register, name: str, slots: int) -> tuple[int, IteratorSlot] | None:
@@ -193,6 +200,7 @@ def end_iterator(run: Run, register: Register, spi: int, slots: int) -> None:
     release(run, held.ref)
     for index in range(slots):
         frame.stack[spi - index] = EMPTY
+    _note_write(run, register, spi, slots)
 
 
 def can_save_interrupts(run: Run, register: Register) -> bool:
@@ -208,6 +216,7 @@ def save_interrupts(run: Run, register: Register, saved_by: str) -> None:
     frame = frame_of(run, register)
     frame.stack[spi] = Slot(_IRQ_TYPES, None, IrqSlot(saved_by, acquire_interrupts(run)))
     frame.slot_depends.pop(spi, None)
+    _note_write(run, register, spi, 1)
 
 
 def saved_interrupts(run: Run, register: Register) -> tuple[int, IrqSlot] | None:
@@ -225,3 +234,4 @@ def restore_interrupts(run: Run, register: Register, spi: int, held: IrqSlot, re
         )
     release_interrupts(run, held.ref)
     frame_of(run, register).stack[spi] = EMPTY
+    _note_write(run, register, spi, 1)

@@ -32,6 +32,7 @@ from routebpf.objects.model import MapDefinition, Program
 from routebpf.spec import helper_number
 from routebpf.verifier import arithmetic, branches, calls, functions, loads, register, scalar
 from routebpf.verifier.callees import find_callees
+from routebpf.verifier.dead_functions import check_functions_taken
 from routebpf.verifier.facts import Facts, FunctionFacts
 from routebpf.verifier.fault import Fault, Finding, Rejected, Rule
 from routebpf.verifier.flow import FunctionFlow, check_flow, check_functions, check_layout, find_functions
@@ -90,6 +91,8 @@ def verify(
         run = _prepare(program, maps, license, btf, kernel_btf, kernel_version, privileged, cpus, observer)
         _follow_all(run)
         stack_bytes = check_stack_depth(program.instructions, run.flow)
+        if privileged:
+            check_functions_taken(program.instructions, run.flow, run.reachable)
     except Fault as fault:
         raise Rejected(finding_of(program, fault, run)) from None
     return Verified(
