@@ -89,8 +89,7 @@ def _as_json(listing: Listing, one: AttachedRoute) -> dict[str, Any]:
 def _was(listing: Listing, one: AttachedRoute) -> str | None:
     from routebpf.kernel.route_identity import route_text
 
-    was = one.entry.was if one.entry else None
-    return route_text(was.full, listing.devices.names) if was else None
+    return route_text(one.was.full, listing.devices.names) if one.was else None
 
 
 def _print(listing: Listing, one: AttachedRoute) -> None:

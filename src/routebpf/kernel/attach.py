@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Literal, NamedTuple
 
@@ -24,7 +24,7 @@ from routebpf.kernel.attach_targets import (
     Routes,
     Selection,
     check_route,
-    choose_route,
+    choose_shape,
     missing_route,
     new_route,
     problems,
@@ -40,7 +40,7 @@ from routebpf.kernel.attached_programs import (
 )
 from routebpf.kernel.ledger import Carried, Entry, ProgramRecord
 from routebpf.kernel.namespaces import Namespace
-from routebpf.kernel.route_bulk import Route
+from routebpf.kernel.route_bulk import Route, Shape
 from routebpf.kernel.route_identity import RouteKey, key_text, route_text
 from routebpf.objects.model import Object, Program
 
@@ -73,13 +73,23 @@ class Attached(NamedTuple):
 
 
 class _Target(NamedTuple):
-    """A route to be given a program: as it is, or as it is to be made."""
+    """Routes to be given a program, alike but for their destinations: as they are, or as they are to be made.
+    `carries`: of ours, now."""
 
-    key: RouteKey
-    route: Route
+    keys: list[RouteKey]
+    shape: Shape
     is_new: bool
     entry: Entry | None
-    carries: Carried  # of ours, now
+    carries: Carried
+
+
+class _Plan(NamedTuple):
+    """What a target is to carry, and what is told of it."""
+
+    target: _Target
+    planned: Carried
+    what: What
+    chosen: ProgramRecord | LoadedProgram
 
 
 _NOTHING = Carried()
@@ -107,7 +117,8 @@ def attach(
         raise InputError(f"headroom {options.headroom}: the kernel takes 0 to {MAX_HEADROOM} bytes")
     with open_operation(namespace, on_step) as operation:
         listed_at = time.monotonic()
-        targets = _find_targets(operation, prefixes, options)
+        found = _find_targets(operation, prefixes, options)
+        targets = list({id(one): one for one in found.values()}.values())
         chosen: Chosen = {
             earlier: _choose_program(operation, source, program, earlier, options)
             for earlier in {_earlier(one, hook) for one in targets}
@@ -115,72 +126,86 @@ def attach(
         operation.step("loaded")
         if time.monotonic() - listed_at > _STALE_SECONDS:
             _check_unchanged(operation, targets)
-        planned = _plan(targets, chosen, hook, options)
-        done = [_describe(one, chosen[_earlier(one, hook)], carried, hook) for one, carried in planned]
-        changing = [pair for pair, one in zip(planned, done, strict=True) if one.what != "unchanged"]
+        plans = _plan(targets, chosen, hook, options)
+        changing = [one for one in plans if one.what != "unchanged"]
         if not options.dry_run and changing:
-            _change(operation, changing, [chosen[one] for one in {_earlier(one, hook) for one, _ in changing}])
-        return done
+            _change(operation, changing)
+        return _report(found, plans, hook)
 
 
 def _check_unchanged(operation: Operation, targets: Sequence[_Target]) -> None:
     """Loading may take seconds: raise Error if somebody has changed a route meanwhile, which a replace would undo."""
-    routes = operation.read([one.key for one in targets])
+    routes = operation.read(key for one in targets for key in one.keys)
     for one in targets:
-        now = routes.at(one.key)
-        is_unchanged = now is None if one.is_new else now is not None and _is_equal(now, one.route)
-        if not is_unchanged:
-            raise Error(
-                f"attach to {key_text(one.key)}: somebody else changed the route while the program was loaded; nothing"
-                " is changed, try again"
-            )
+        for now, key in routes.shapes_at(one.keys).items():
+            is_unchanged = now is None if one.is_new else now is not None and _is_equal(now, one.shape)
+            if not is_unchanged:
+                raise Error(
+                    f"attach to {key_text(key)}: somebody else changed the route while the program was loaded; nothing"
+                    " is changed, try again"
+                )
 
 
-def _is_equal(one: Route, other: Route) -> bool:
-    return one.is_same_but_programs(other) and one.shape.programs == other.shape.programs
+def _is_equal(one: Shape, other: Shape) -> bool:
+    return one.is_same_but_programs(other) and one.programs == other.programs
 
 
 def _earlier(target: _Target, hook: str) -> str | None:
-    """The program of ours that the route carries, or carried when somebody else changed it."""
+    """The program of ours that the routes carry, or carried when somebody else changed them."""
     return target.entry.carries.programs.get(hook) if target.entry else None
 
 
-def _find_targets(operation: Operation, prefixes: Sequence[Prefix], options: AttachOptions) -> list[_Target]:
-    """The route of each prefix. Raises one InputError for all that are wrong."""
+def _find_targets(operation: Operation, prefixes: Sequence[Prefix], options: AttachOptions) -> dict[RouteKey, _Target]:
+    """The target that the route of each prefix belongs to. Raises one InputError for all that are wrong."""
     routes = operation.list_table({one.family for one in prefixes}, options.selection.table)
-    targets: dict[RouteKey, _Target] = {}
+    entries = operation.ledger.book.entries
+    found: dict[RouteKey, _Target] = {}
+    targets: dict[tuple[Shape, int], _Target] = {}
     errors: list[InputError] = []
     for prefix in prefixes:
         try:
-            one = _find_target(operation, routes, prefix, options)
-            targets[one.key] = one
+            shape = choose_shape(routes, prefix, options.selection, operation.devices)
+            if shape is None:
+                target, key = _make_target(operation, prefix, options)
+            else:
+                key = RouteKey(shape.place + prefix.address)
+                entry = entries.get(key)
+                kind = (shape, id(entry))
+                if kind not in targets:
+                    targets[kind] = _check_target(operation, shape.route_at(key), entry, options)
+                target = targets[kind]
         except InputError as error:
             errors.append(error)
+        else:
+            if key not in found:
+                found[key] = target
+                target.keys.append(key)
     if errors:
         raise problems(errors, len(prefixes))
-    return list(targets.values())
+    return found
 
 
-def _find_target(operation: Operation, routes: Routes, prefix: Prefix, options: AttachOptions) -> _Target:
-    route = choose_route(routes, prefix, options.selection, operation.devices)
-    if route is None:
-        if options.create is None:
-            raise missing_route(operation.sock, prefix, options.selection, operation.devices)
-        made = new_route(operation.sock, prefix, options.selection, options.create, operation.devices)
-        return _Target(made.key, made, True, None, _NOTHING)
+def _make_target(operation: Operation, prefix: Prefix, options: AttachOptions) -> tuple[_Target, RouteKey]:
+    """A route that is not there."""
+    if options.create is None:
+        raise missing_route(operation.sock, prefix, options.selection, operation.devices)
+    made = new_route(operation.sock, prefix, options.selection, options.create, operation.devices)
+    return _Target([], made.shape, True, None, _NOTHING), made.key
+
+
+def _check_target(operation: Operation, route: Route, entry: Entry | None, options: AttachOptions) -> _Target:
+    """The target of a route that is there, and of those that are like it. Raises InputError if it may have none."""
     check_route(route, operation.devices)
-    key = route.key
-    entry = operation.ledger.book.entries.get(key)
-    there = route.shape.programs
-    if entry is not None and is_carried(route, entry.carries):
-        return _Target(key, route, False, entry, entry.carries)
-    if there and not options.force:
-        names = ", ".join(f"{name} ({hook})" for hook, name in there.items())
+    shape = route.shape
+    if entry is not None and is_carried(shape, entry.carries):
+        return _Target([], shape, False, entry, entry.carries)
+    if shape.programs and not options.force:
+        names = ", ".join(f"{name} ({hook})" for hook, name in shape.programs.items())
         raise InputError(
             f"route {route_text(route.full, operation.devices.names)}: it carries a program that was not attached by"
             f" routebpf: {names}; --force replaces it, and detach will not bring it back"
         )
-    return _Target(key, route, False, entry, _NOTHING)
+    return _Target([], shape, False, entry, _NOTHING)
 
 
 def _choose_program(
@@ -198,48 +223,53 @@ def _choose_program(
     return loaded
 
 
-def _plan(
-    targets: Sequence[_Target], chosen: Chosen, hook: str, options: AttachOptions
-) -> list[tuple[_Target, Carried]]:
-    """What each route is to carry; the same object for routes that carry the same."""
+def _plan(targets: Sequence[_Target], chosen: Chosen, hook: str, options: AttachOptions) -> list[_Plan]:
+    """What each target is to carry; the same object for those that carry the same."""
     made: dict[tuple[int, str], Carried] = {}
-    found = []
+    plans = []
     for one in targets:
-        name = chosen[_earlier(one, hook)].name
-        kind = (id(one.carries), name)
+        program = chosen[_earlier(one, hook)]
+        kind = (id(one.carries), program.name)
         planned = made.get(kind)
         if planned is None:
             headroom = one.carries.headroom if options.headroom is None else options.headroom
-            planned = made[kind] = Carried({**one.carries.programs, hook: name}, headroom)
-        found.append((one, planned))
-    return found
+            planned = made[kind] = Carried({**one.carries.programs, hook: program.name}, headroom)
+        plans.append(_Plan(one, planned, _what(one, planned), program))
+    return plans
 
 
-def _describe(target: _Target, chosen: ProgramRecord | LoadedProgram, planned: Carried, hook: str) -> Attached:
-    kept = chosen.kept_maps if isinstance(chosen, LoadedProgram) else ()
+def _what(target: _Target, planned: Carried) -> What:
     if target.is_new:
-        return Attached("create", target.route, hook, chosen.name, {}, kept)
-    had = target.route.shape.programs
-    what: What = "unchanged" if planned == target.carries else "replace" if had else "attach"
-    return Attached(what, target.route, hook, chosen.name, had, kept)
+        return "create"
+    if planned == target.carries:
+        return "unchanged"
+    return "replace" if target.shape.programs else "attach"
 
 
-def _change(
-    operation: Operation,
-    changing: Sequence[tuple[_Target, Carried]],
-    programs: Sequence[ProgramRecord | LoadedProgram],
-) -> None:
+def _report(found: Mapping[RouteKey, _Target], plans: Sequence[_Plan], hook: str) -> list[Attached]:
+    """What was done to each route, in the order of `found`."""
+    told = {id(one.target): one for one in plans}
+    done = []
+    for key, target in found.items():
+        _, _, what, chosen = told[id(target)]
+        had = {} if target.is_new else target.shape.programs
+        kept = chosen.kept_maps if isinstance(chosen, LoadedProgram) else ()
+        done.append(Attached(what, target.shape.route_at(key), hook, chosen.name, had, kept))
+    return done
+
+
+def _change(operation: Operation, plans: Sequence[_Plan]) -> None:
     puts = []
-    with _pinned(operation, programs):
+    with _pinned(operation, {one.chosen.name: one.chosen for one in plans}.values()):
         entries = operation.ledger.book.entries
-        for target, planned in changing:
-            key, route, is_new, _, carries = target
-            entries[key] = Entry(key, _route_before(target), carries, planned)
-            puts.append(Put(key, None if is_new else route, carries, route, planned))
+        for target, planned, _, _ in plans:
+            keys, shape, is_new, _, carries = target
+            entries |= dict.fromkeys(keys, Entry(_shape_before(target), carries, planned))
+            puts.append(Put(keys, None if is_new else shape, carries, shape, planned))
         operation.ledger.write()
     operation.step("planned")
     carry_out(operation, puts, "attach to")
-    keys = [put.key for put in puts]
+    keys = [key for put in puts for key in put.keys]
     routes = operation.read(keys)
     operation.step("verified")
     finish(operation, keys, routes)
@@ -247,7 +277,7 @@ def _change(
 
 
 @contextmanager
-def _pinned(operation: Operation, programs: Sequence[ProgramRecord | LoadedProgram]) -> Iterator[None]:
+def _pinned(operation: Operation, programs: Iterable[ProgramRecord | LoadedProgram]) -> Iterator[None]:
     """New programs are pinned, and no longer if what they are needed for fails."""
     book = operation.ledger.book
     before = dict(book.programs)
@@ -263,24 +293,25 @@ def _pinned(operation: Operation, programs: Sequence[ProgramRecord | LoadedProgr
         raise
 
 
-def _route_before(target: _Target) -> Route | None:
-    """The route as it was before anything of ours came to it."""
+def _shape_before(target: _Target) -> Shape | None:
+    """The routes as they were before anything of ours came to them."""
     if target.is_new:
         return None
     if target.entry is not None and target.carries:
         return target.entry.was
-    return target.route
+    return target.shape
 
 
 def _verify(operation: Operation, puts: Sequence[Put], routes: Routes) -> None:
     """Routes that were read back: each must carry the program, by its id, and be otherwise what it was."""
     for put in puts:
-        route = routes.at(put.key)
-        if route is not None and is_carried(route, put.planned):
-            if put.before is None or put.before.is_same_but_programs(route):
-                continue
-            what = f"more of it has changed: it was {route_text(put.before.full, operation.devices.names)}"
-        else:
-            what = "it does not carry the program: somebody else changed it meanwhile"
-        now = route_text(route.full, operation.devices.names) if route else "gone"
-        raise Error(f"attach to {key_text(put.key)}: {what}; now it is {now}; see routebpf list")
+        for shape, key in routes.shapes_at(put.keys).items():
+            if shape is not None and is_carried(shape, put.planned):
+                if put.before is None or put.before.is_same_but_programs(shape):
+                    continue
+                before = route_text(put.before.route_at(key).full, operation.devices.names)
+                what = f"more of it has changed: it was {before}"
+            else:
+                what = "it does not carry the program: somebody else changed it meanwhile"
+            now = route_text(shape.route_at(key).full, operation.devices.names) if shape else "gone"
+            raise Error(f"attach to {key_text(key)}: {what}; now it is {now}; see routebpf list")

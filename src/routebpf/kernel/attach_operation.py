@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import gc
 import socket
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -28,7 +28,7 @@ from routebpf.kernel.ledger import (
 from routebpf.kernel.lwt_encap import BpfEncap, EncapProgram
 from routebpf.kernel.namespaces import Namespace, open_route_socket, run_inside
 from routebpf.kernel.netlink import Refusal, RouteSocket
-from routebpf.kernel.route_bulk import Route, Shapes, add_routes, remove_routes, replace_routes
+from routebpf.kernel.route_bulk import Alike, Shape, Shapes, add_routes, remove_routes, replace_routes
 from routebpf.kernel.route_identity import RouteKey, key_text, table_of
 
 Step = Callable[[str], None]
@@ -96,7 +96,7 @@ def open_operation(namespace: Namespace | None, step: Step) -> Iterator[Operatio
             remove_all_pins(ledger.identity.inode)
         for inode in remove_ledgers_of_gone_namespaces():
             remove_all_pins(inode)
-        undecided = [one.key for one in ledger.book.entries.values() if one.planned is not None]
+        undecided = [key for key, one in ledger.book.entries.items() if one.planned is not None]
         if undecided:
             settle(operation, undecided)
             _write(operation)
@@ -116,79 +116,89 @@ def _no_collection() -> Iterator[None]:
             gc.enable()
 
 
-def is_carried(route: Route | None, carried: Carried) -> bool:
-    """Whether a route carries just these programs."""
-    return route is not None and route.shape.programs == carried.names
+def is_carried(shape: Shape | None, carried: Carried) -> bool:
+    """Whether routes of a shape carry just these programs; None: there is no route."""
+    return shape is not None and shape.programs == carried.names
 
 
-def settle(operation: Operation, keys: Sequence[RouteKey], routes: Routes | None = None) -> None:
+def settle(operation: Operation, keys: Collection[RouteKey], routes: Routes | None = None) -> None:
     """Decide for entries with something planned, by what is on the route, if it was done. Only the book changes."""
     if not keys:
         return
     routes = routes or operation.read(keys)
     entries = operation.ledger.book.entries
+    decided: dict[tuple[int, Shape | None], tuple[Entry, Entry | None]] = {}  # holds the entry, so that its id stays
     for key in keys:
-        settled = settled_entry(entries[key], routes.at(key))
+        entry, shape = entries[key], routes.shape_at(key)
+        kind = (id(entry), shape)
+        if kind not in decided:
+            decided[kind] = (entry, settled_entry(entry, shape))
+        settled = decided[kind][1]
         if settled is None:
             del entries[key]
         else:
             entries[key] = settled
 
 
-def settled_entry(entry: Entry, route: Route | None) -> Entry | None:
-    """The entry with nothing under way, None if there is nothing of ours on the route then."""
+def settled_entry(entry: Entry, shape: Shape | None) -> Entry | None:
+    """The entry with nothing under way, None if there is nothing of ours on the route then. `shape`: of the route as it
+    is now."""
     planned = entry.planned
     if planned is None:
         return entry
-    if planned and is_carried(route, planned):
+    if planned and is_carried(shape, planned):
         return entry.settled(planned)
     # A detach that was done leaves the route bare, or none; an attach that was not done leaves it as it was.
-    if entry.carries and (planned or is_carried(route, entry.carries)):
+    if entry.carries and (planned or is_carried(shape, entry.carries)):
         return entry.settled(entry.carries)
     return None
 
 
 class Put(NamedTuple):
-    """A change in the kernel. `before`: the route as it is, None: it is made. `carried`: what it carries then of ours.
-    `after`: the route to make, or the one to put in its place; None: it is deleted."""
+    """A change in the kernel of routes that are alike. `before`: as they are, None: they are made. `carried`: what they
+    carry then of ours. `after`: what to make, or to put in their place; None: they are deleted."""
 
-    key: RouteKey
-    before: Route | None
+    keys: Sequence[RouteKey]
+    before: Shape | None
     carried: Carried
-    after: Route | None
+    after: Shape | None
     planned: Carried
+
+    def of(self, shape: Shape) -> Alike:
+        """The routes, with that shape."""
+        return Alike(shape, [key[-shape.dst_bytes :] for key in self.keys])
 
 
 def carry_out(operation: Operation, puts: Sequence[Put], doing: str) -> None:
     """Make changes, all or none: where one is refused, those that were done are taken back. Raises its error."""
     refusals = put_all(operation, puts)
     operation.step("replaced")
-    refused = [(put, why) for put, why in zip(puts, refusals, strict=True) if why is not None]
+    refused = {key: why for key, why in refusals.items() if why is not None}
     if not refused:
         return
-    done = [put for put, why in zip(puts, refusals, strict=True) if why is None]
-    put_all(operation, [Put(one.key, one.after, one.planned, one.before, one.carried) for one in done])
-    finish(operation, [put.key for put in puts])
-    raise _refused(refused, len(puts), doing)
+    done = [one._replace(keys=[key for key in one.keys if key not in refused]) for one in puts]
+    put_all(operation, [Put(one.keys, one.after, one.planned, one.before, one.carried) for one in done])
+    finish(operation, refusals)
+    raise _refused(refused, len(refusals), doing)
 
 
-def put_all(operation: Operation, puts: Sequence[Put]) -> list[Refusal | None]:
-    """Make changes, many in a batch: the refusal of each, in order."""
+def put_all(operation: Operation, puts: Sequence[Put]) -> dict[RouteKey, Refusal | None]:
+    """Make changes, many in a batch: the refusal of each."""
     encap, sock = operation.encap, operation.sock
-    replaced = [(one.after, encap(one.planned)) for one in puts if one.before is not None and one.after is not None]
-    added = [(one.after, encap(one.planned)) for one in puts if one.before is None and one.after is not None]
-    deleted = [one.before for one in puts if one.before is not None and one.after is None]
-    answers = {
-        (True, True): iter(replace_routes(sock, replaced)),
-        (False, True): iter(add_routes(sock, added)),
-        (True, False): iter(remove_routes(sock, deleted)),
-    }
-    return [next(answers[one.before is not None, one.after is not None]) for one in puts]
+    replaced = [one for one in puts if one.before is not None and one.after is not None]
+    added = [one for one in puts if one.before is None]
+    deleted = [one for one in puts if one.after is None]
+    answers = replace_routes(sock, [(one.of(one.after), encap(one.planned)) for one in replaced if one.after])
+    answers += add_routes(sock, [(one.of(one.after), encap(one.planned)) for one in added if one.after])
+    answers += remove_routes(sock, [one.of(one.before) for one in deleted if one.before])
+    keys = [key for one in (*replaced, *added, *deleted) for key in one.keys]
+    return dict(zip(keys, answers, strict=True))
 
 
 def finish(operation: Operation, keys: Iterable[RouteKey], routes: Routes | None = None) -> None:
     """Decide by the routes what was done, write the ledger, remove what nobody uses. `routes`: as they are now."""
-    settle(operation, [key for key in keys if operation.ledger.book.entries[key].planned is not None], routes)
+    entries = operation.ledger.book.entries
+    settle(operation, [key for key in keys if key in entries and entries[key].planned is not None], routes)
     _write(operation)
 
 
@@ -200,8 +210,8 @@ def _write(operation: Operation) -> None:
     operation.step("cleaned")
 
 
-def _refused(refused: Sequence[tuple[Put, Refusal]], total: int, doing: str) -> Error:
-    errors = [why.error(f"{doing} {key_text(put.key)}") for put, why in refused]
+def _refused(refused: Mapping[RouteKey, Refusal], total: int, doing: str) -> Error:
+    errors = [why.error(f"{doing} {key_text(key)}") for key, why in refused.items()]
     first = errors[0]
     more = "" if total == 1 else f"; {len(errors)} of {total} routes were refused"
     return type(first)(f"{first}{more}; nothing is changed", first.errno)  # type: ignore[attr-defined]

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import socket
 import struct
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from ipaddress import ip_address, ip_network
 from typing import NamedTuple
 
 from routebpf.errors import InputError
 from routebpf.kernel.netlink import Refusal, RouteSocket
-from routebpf.kernel.route_bulk import Route, Shapes, as_listed, list_routes
+from routebpf.kernel.route_bulk import Route, Shape, Shapes, as_listed, list_routes
 from routebpf.kernel.route_identity import IPV6_METRIC, RouteKey, prefix_text, route_text
 from routebpf.kernel.routes import RT_TABLE_MAIN, RTA, KernelRoute, NextHop, look_up
 
@@ -132,49 +132,69 @@ class Routes:
 
     def __init__(self, sock: RouteSocket, tables: Iterable[tuple[int, int | None]], shapes: Shapes) -> None:
         """`tables`: family and table, None for all tables."""
-        self.listed = [one for family, table in tables for one in list_routes(sock, family, table, shapes)]
+        self._alike = [one for family, table in tables for one in list_routes(sock, family, table, shapes)]
+
+    @property
+    def listed(self) -> Iterator[Route]:
+        return (Route(shape, dst) for shape, destinations in self._alike for dst in destinations)
 
     @cached_property
-    def by_prefix(self) -> dict[tuple[bytes, int], list[Route]]:
-        """By address in network order and length."""
-        found: dict[tuple[bytes, int], list[Route]] = {}
-        for route in self.listed:
-            at = (route.dst, route.shape.dst_len)
-            if at in found:
-                found[at].append(route)
-            else:
-                found[at] = [route]
+    def _by_prefix(self) -> dict[int, dict[bytes, tuple[Shape, ...]]]:
+        """By length and address."""
+        found: dict[int, dict[bytes, tuple[Shape, ...]]] = {}
+        for shape, destinations in self._alike:
+            there, own = found.setdefault(shape.dst_len, {}), (shape,)
+            for dst in destinations:
+                there[dst] = there[dst] + own if dst in there else own
         return found
 
     @cached_property
-    def _by_key(self) -> dict[bytes, Route]:
-        return {shape.place + dst: Route(shape, dst) for shape, dst in reversed(self.listed)}
+    def _by_key(self) -> dict[bytes, Shape]:
+        found: dict[bytes, Shape] = {}
+        for shape, destinations in reversed(self._alike):
+            place = shape.place
+            found |= dict.fromkeys([place + dst for dst in destinations], shape)
+        return found
+
+    def shape_at(self, key: RouteKey) -> Shape | None:
+        """The shape of the first route with that key, which is the one that a replace reaches."""
+        return self._by_key.get(key)
+
+    def shapes_at(self, keys: Sequence[RouteKey]) -> dict[Shape | None, RouteKey]:
+        """The shapes of the routes with these keys, None where there is no route; of each, the first key."""
+        return dict(zip(map(self._by_key.get, reversed(keys)), reversed(keys), strict=True))
 
     def at(self, key: RouteKey) -> Route | None:
-        """The first route with that key, which is the one that a replace reaches."""
-        return self._by_key.get(key)
+        """That route."""
+        shape = self._by_key.get(key)
+        return None if shape is None else shape.route_at(key)
+
+    def shapes_of(self, prefix: Prefix) -> tuple[Shape, ...]:
+        """The shapes of the routes of a prefix."""
+        _, address, bits = prefix
+        return self._by_prefix.get(bits, {}).get(address, ())
 
     def of(self, prefix: Prefix) -> list[Route]:
         """The routes of a prefix."""
-        return self.by_prefix.get((prefix.address, prefix.bits), [])
+        return [Route(shape, prefix.address) for shape in self.shapes_of(prefix)]
 
 
-def choose_route(routes: Routes, prefix: Prefix, wanted: Selection, devices: Devices) -> Route | None:
-    """The route of a prefix that is meant, None if there is none. Raises InputError if several may be, or for one that
-    a replace would not reach."""
-    there = routes.of(prefix)
+def choose_shape(routes: Routes, prefix: Prefix, wanted: Selection, devices: Devices) -> Shape | None:
+    """The shape of the route of a prefix that is meant, None if there is none. Raises InputError if several may be, or
+    for one that a replace would not reach."""
+    there = routes.shapes_of(prefix)
     if len(there) == 1 and wanted.is_any:
         return there[0]
     ifindex = devices.index(wanted.device) if wanted.device else None
-    found = [one for one in there if _fits(one.shape.route, wanted, ifindex)]
+    found = [one for one in there if _fits(one.route, wanted, ifindex)]
     if len(found) > 1:
-        lines = [route_text(one.full, devices.names) for one in found[:_SHOWN]]
+        lines = [route_text(one.full(prefix.address), devices.names) for one in found[:_SHOWN]]
         raise InputError(
             f"{prefix}: {len(found)} routes of table {table_name(wanted.table)} have it: {'; '.join(lines)}; say"
             " which with --metric, --tos or --device"
         )
     if found and len(there) > 1:
-        _check_reach(found[0], there, devices)
+        _check_reach(found[0], there, prefix, devices)
     return found[0] if found else None
 
 
@@ -186,33 +206,37 @@ def _fits(route: KernelRoute, wanted: Selection, ifindex: int | None) -> bool:
     )
 
 
-def _check_reach(route: Route, there: Sequence[Route], devices: Devices) -> None:
+def _check_reach(chosen: Shape, there: Sequence[Shape], prefix: Prefix, devices: Devices) -> None:
     """Raise InputError if another route of the same key stands before this one, so that a replace would take that, or
     if the replace would hide another."""
-    first = next(one for one in there if one.key == route.key)
-    if first is not route:
+
+    def text(one: Shape) -> str:
+        return route_text(one.full(prefix.address), devices.names)
+
+    first = next(one for one in there if one.place == chosen.place)
+    if first is not chosen:
         raise InputError(
-            f"route {route_text(route.full, devices.names)}: the kernel's replace reaches only the first route of a"
-            f" prefix and metric, which is {route_text(first.full, devices.names)}; give one of them another metric"
+            f"route {text(chosen)}: the kernel's replace reaches only the first route of a prefix and metric, which is"
+            f" {text(first)}; give one of them another metric"
         )
-    behind = there[next(number for number, one in enumerate(there) if one is route) + 1 :]
-    hidden = next((one for one in behind if _is_hidden_by(route, one)), None)
+    behind = there[there.index(chosen) + 1 :]
+    hidden = next((one for one in behind if _is_hidden_by(chosen, one)), None)
     if hidden is not None:
         raise InputError(
-            f"route {route_text(route.full, devices.names)}: once it was replaced the kernel would no longer list"
-            f" {route_text(hidden.full, devices.names)}, which has no gateway; give one of them another metric"
+            f"route {text(chosen)}: once it was replaced the kernel would no longer list {text(hidden)}, which has no"
+            " gateway; give one of them another metric"
         )
 
 
-def _is_hidden_by(route: Route, other: Route) -> bool:
+def _is_hidden_by(shape: Shape, other: Shape) -> bool:
     """Whether a replaced IPv6 route of several next hops has one that stood behind it between them. A dump leaves that
     out. kernel: net/ipv6/ip6_fib.c, fib6_add_rt2node(), fib6_dump_node()."""
-    one, two = route.shape.route, other.shape.route
+    one, two = shape.route, other.route
     return (
         one.family == socket.AF_INET6
         and len(one.hops) > 1
         and (one.metric, one.src_len, one.attribute(RTA.SRC)) == (two.metric, two.src_len, two.attribute(RTA.SRC))
-        and other.key != route.key
+        and other.place != shape.place
     )
 
 

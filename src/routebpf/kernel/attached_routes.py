@@ -11,7 +11,7 @@ from routebpf.kernel.attach_operation import is_carried
 from routebpf.kernel.attach_targets import Devices, Routes
 from routebpf.kernel.ledger import Entry, Ledger, ProgramRecord, identify, read_ledger
 from routebpf.kernel.namespaces import Namespace, open_route_socket, run_inside
-from routebpf.kernel.route_bulk import Route
+from routebpf.kernel.route_bulk import Route, Shape
 from routebpf.kernel.route_identity import RouteKey, key_text, read_key, route_text
 
 State = Literal[
@@ -34,6 +34,11 @@ class AttachedRoute:
     @property
     def is_ours(self) -> bool:
         return self.entry is not None
+
+    @property
+    def was(self) -> Route | None:
+        """The route before we came, None if we made it or it is not ours."""
+        return self.entry.was.route_at(self.key) if self.entry and self.entry.was else None
 
     @property
     def created(self) -> bool:
@@ -75,10 +80,11 @@ def _with_entries(routes: Routes, ledger: Ledger) -> Iterator[AttachedRoute]:
     for route in routes.listed:
         if route.shape.programs and (route.key not in entries or routes.at(route.key) != route):
             yield AttachedRoute(route.key, route, None, "by others", route.shape.programs, {})
-    for entry in entries.values():
-        there = routes.at(entry.key)
+    for key, entry in entries.items():
+        there = routes.at(key)
         programs = there.shape.programs if there else entry.carries.names
-        yield AttachedRoute(entry.key, there, entry, _state(entry, there), programs, _records(ledger, programs))
+        state = _state(entry, there.shape if there else None)
+        yield AttachedRoute(key, there, entry, state, programs, _records(ledger, programs))
 
 
 def _records(ledger: Ledger, programs: dict[str, str]) -> dict[str, ProgramRecord]:
@@ -88,14 +94,14 @@ def _records(ledger: Ledger, programs: dict[str, str]) -> dict[str, ProgramRecor
     return {hook: known[name] for hook, name in names.items() if name in known}
 
 
-def _state(entry: Entry, route: Route | None) -> State:
+def _state(entry: Entry, shape: Shape | None) -> State:
     planned = entry.planned
     if planned is None:
-        if route is None:
+        if shape is None:
             return "route is gone"
-        return "attached" if is_carried(route, entry.carries) else "changed by others"
+        return "attached" if is_carried(shape, entry.carries) else "changed by others"
     if planned:
-        is_done = is_carried(route, planned)
+        is_done = is_carried(shape, planned)
     else:
-        is_done = route is None if entry.was is None else route is not None and not route.shape.programs
+        is_done = shape is None if entry.was is None else shape is not None and not shape.programs
     return "interrupted: done" if is_done else "interrupted: not done"

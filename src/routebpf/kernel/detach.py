@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Literal, NamedTuple
 
 from routebpf.errors import InputError
@@ -16,10 +16,10 @@ from routebpf.kernel.attach_operation import (
     no_step,
     open_operation,
 )
-from routebpf.kernel.attach_targets import Prefix, Routes, Selection, choose_route, problems, table_name
+from routebpf.kernel.attach_targets import Prefix, Routes, Selection, choose_shape, problems, table_name
 from routebpf.kernel.ledger import Carried, Entry
 from routebpf.kernel.namespaces import Namespace
-from routebpf.kernel.route_bulk import Route
+from routebpf.kernel.route_bulk import Route, Shape
 from routebpf.kernel.route_identity import RouteKey, key_text, read_key
 
 What = Literal["detach", "delete", "gone", "changed"]
@@ -39,10 +39,19 @@ class Detached(NamedTuple):
 
 
 class _Target(NamedTuple):
-    key: RouteKey
-    route: Route | None
+    """Routes to take programs off, alike but for their destinations. `shape`: as they are now, None: they are gone.
+    `left`: what stays on them of ours."""
+
+    keys: list[RouteKey]
+    shape: Shape | None
     entry: Entry | None
-    left: Carried  # what stays on it of ours
+    left: Carried
+
+
+class _Plan(NamedTuple):
+    target: _Target
+    what: What
+    is_as_before: bool
 
 
 _NOTHING = Carried()
@@ -64,77 +73,93 @@ def detach(
     for a prefix whose route carries nothing of ours: nothing is changed then.
     """
     with open_operation(namespace, on_step) as operation:
-        targets = (
-            _all_of_ours(operation, hook) if prefixes is None else _find(operation, prefixes, selection, hook, force)
-        )
-        done = [_describe(one) for one in targets]
+        entries = operation.ledger.book.entries
+        if prefixes is None:
+            routes, chosen = operation.read(entries), dict[RouteKey, Entry | None](entries)
+        else:
+            routes = operation.list_table({one.family for one in prefixes}, selection.table)
+            chosen = _find(operation, routes, prefixes, selection, hook, force)
+        found = _targets(chosen, routes, hook)
+        plans = [_plan(one) for one in {id(one): one for one in found.values()}.values()]
         if not dry_run:
-            _change(operation, targets, done)
-        return done
+            _change(operation, plans)
+        return _report(found, plans)
 
 
-def _all_of_ours(operation: Operation, hook: str | None) -> list[_Target]:
-    entries = operation.ledger.book.entries
-    routes = operation.read(entries)
-    return [_Target(key, routes.at(key), entry, _left(entry, hook)) for key, entry in entries.items()]
+def _targets(chosen: Mapping[RouteKey, Entry | None], routes: Routes, hook: str | None) -> dict[RouteKey, _Target]:
+    """The target that each route belongs to."""
+    targets: dict[tuple[Shape | None, int], _Target] = {}
+    found: dict[RouteKey, _Target] = {}
+    for key, entry in chosen.items():
+        shape = routes.shape_at(key)
+        kind = (shape, id(entry))
+        if kind not in targets:
+            targets[kind] = _Target([], shape, entry, _left(entry, hook))
+        found[key] = targets[kind]
+        found[key].keys.append(key)
+    return found
 
 
-def _left(entry: Entry, hook: str | None) -> Carried:
-    if hook is None:
+def _left(entry: Entry | None, hook: str | None) -> Carried:
+    if entry is None or hook is None:
         return _NOTHING
     programs = {one: name for one, name in entry.carries.programs.items() if one != hook}
     return Carried(programs, entry.carries.headroom if programs else 0)
 
 
 def _find(
-    operation: Operation, prefixes: Sequence[Prefix], selection: Selection, hook: str | None, force: bool
-) -> list[_Target]:
-    routes = operation.list_table({one.family for one in prefixes}, selection.table)
-    by_prefix = _entries_by_prefix(operation, selection.table)
-    targets: dict[RouteKey, _Target] = {}
+    operation: Operation, routes: Routes, prefixes: Sequence[Prefix], selection: Selection, hook: str | None,
+    force: bool,
+) -> dict[RouteKey, Entry | None]:  # fmt: skip
+    """The route of each prefix, and its entry if it has programs of ours. Raises one InputError for all that are
+    wrong."""
+    by_prefix = _keys_by_prefix(operation, selection.table)
+    found: dict[RouteKey, Entry | None] = {}
     errors: list[InputError] = []
     for prefix in prefixes:
         try:
-            entries = by_prefix.get((prefix.address, prefix.bits), [])
-            one = _find_one(operation, routes, entries, prefix, selection, hook, force)
-            targets[one.key] = one
+            keys = by_prefix.get(prefix[1:], [])
+            key = _find_one(operation, routes, keys, prefix, selection, hook)
+            if key is None:
+                found[_others(operation, routes, prefix, selection, force)] = None
+            else:
+                found[key] = operation.ledger.book.entries[key]
         except InputError as error:
             errors.append(error)
     if errors:
         raise problems(errors, len(prefixes))
-    return list(targets.values())
+    return found
 
 
-def _entries_by_prefix(operation: Operation, table: int) -> dict[tuple[bytes, int], list[Entry]]:
-    """Entries of a table by address and length."""
-    found: dict[tuple[bytes, int], list[Entry]] = {}
-    for entry in operation.ledger.book.entries.values():
-        place = read_key(entry.key)
+def _keys_by_prefix(operation: Operation, table: int) -> dict[tuple[bytes, int], list[RouteKey]]:
+    """The keys of the ledger that are of a table, by address and length."""
+    found: dict[tuple[bytes, int], list[RouteKey]] = {}
+    for key in operation.ledger.book.entries:
+        place = read_key(key)
         if place.table == table:
-            found.setdefault((place.dst, place.dst_len), []).append(entry)
+            found.setdefault((place.dst, place.dst_len), []).append(key)
     return found
 
 
 def _find_one(
-    operation: Operation, routes: Routes, entries: list[Entry], prefix: Prefix, selection: Selection,
-    hook: str | None, force: bool,
-) -> _Target:  # fmt: skip
-    wanted = [one for one in entries if _is_wanted(one, selection, hook)]
+    operation: Operation, routes: Routes, keys: list[RouteKey], prefix: Prefix, selection: Selection, hook: str | None
+) -> RouteKey | None:
+    """Which of the ledger's keys of a prefix is meant, None if it has none."""
+    entries = operation.ledger.book.entries
+    wanted = [one for one in keys if _is_wanted(one, entries[one], selection, hook)]
     if selection.device is not None:
         ifindex = operation.devices.index(selection.device)
-        wanted = [one for one in wanted if _goes_by(routes.at(one.key), ifindex)]
+        wanted = [one for one in wanted if _goes_by(routes.shape_at(one), ifindex)]
     if len(wanted) > 1:
-        wanted = [one for one in wanted if routes.at(one.key) is not None] or wanted
+        wanted = [one for one in wanted if routes.shape_at(one) is not None] or wanted
     if len(wanted) > 1:
-        keys = "; ".join(key_text(one.key) for one in wanted)
-        raise InputError(f"{prefix}: programs are attached to {keys}; say which with --metric, --tos or --device")
-    if wanted:
-        return _Target(wanted[0].key, routes.at(wanted[0].key), wanted[0], _left(wanted[0], hook))
-    return _others(operation, routes, prefix, selection, force)
+        texts = "; ".join(key_text(one) for one in wanted)
+        raise InputError(f"{prefix}: programs are attached to {texts}; say which with --metric, --tos or --device")
+    return wanted[0] if wanted else None
 
 
-def _is_wanted(entry: Entry, selection: Selection, hook: str | None) -> bool:
-    place = read_key(entry.key)
+def _is_wanted(key: RouteKey, entry: Entry, selection: Selection, hook: str | None) -> bool:
+    place = read_key(key)
     return (
         selection.metric in (None, place.metric)
         and selection.tos in (None, place.tos)
@@ -142,54 +167,64 @@ def _is_wanted(entry: Entry, selection: Selection, hook: str | None) -> bool:
     )
 
 
-def _goes_by(route: Route | None, ifindex: int) -> bool:
-    return route is not None and any(hop.ifindex == ifindex for hop in route.shape.route.hops)
+def _goes_by(shape: Shape | None, ifindex: int) -> bool:
+    return shape is not None and any(hop.ifindex == ifindex for hop in shape.route.hops)
 
 
-def _others(operation: Operation, routes: Routes, prefix: Prefix, selection: Selection, force: bool) -> _Target:
+def _others(operation: Operation, routes: Routes, prefix: Prefix, selection: Selection, force: bool) -> RouteKey:
     """A route that carries a program of somebody else."""
-    route = choose_route(routes, prefix, selection, operation.devices)
-    there = route.shape.programs if route else {}
-    if route is None or not there:
-        what = "there is no such route" if route is None else "its route carries no program"
+    shape = choose_shape(routes, prefix, selection, operation.devices)
+    if shape is None or not shape.programs:
+        what = "there is no such route" if shape is None else "its route carries no program"
         raise InputError(f"detach {prefix}: nothing is attached in table {table_name(selection.table)}: {what}")
     if not force:
-        names = ", ".join(f"{name} ({hook})" for hook, name in there.items())
+        names = ", ".join(f"{name} ({hook})" for hook, name in shape.programs.items())
         raise InputError(
             f"detach {prefix}: {names} was not attached by routebpf; --force takes it off, and keeps the route"
         )
-    return _Target(route.key, route, None, _NOTHING)
+    return RouteKey(shape.place + prefix.address)
 
 
-def _describe(target: _Target) -> Detached:
-    key, route, entry, left = target
-    if route is None:
-        return Detached("gone", key, None, {})
-    had = route.shape.programs
+def _plan(target: _Target) -> _Plan:
+    _, shape, entry, left = target
+    if shape is None:
+        return _Plan(target, "gone", True)
     if entry is None:
-        return Detached("detach", key, route, had)
-    if not is_carried(route, entry.carries):
-        return Detached("changed", key, route, had)
+        return _Plan(target, "detach", True)
+    if not is_carried(shape, entry.carries):
+        return _Plan(target, "changed", True)
     if entry.was is None:
-        return Detached("detach" if left else "delete", key, route, had)
-    is_as_before = entry.was.is_same_but_programs(route) and not entry.was.shape.programs
-    return Detached("detach", key, route, had, is_as_before)
+        return _Plan(target, "detach" if left else "delete", True)
+    return _Plan(target, "detach", entry.was.is_same_but_programs(shape) and not entry.was.programs)
 
 
-def _change(operation: Operation, targets: Sequence[_Target], done: Sequence[Detached]) -> None:
+def _change(operation: Operation, plans: Sequence[_Plan]) -> None:
     entries = operation.ledger.book.entries
     puts = []
-    keys = []
-    for (key, route, entry, left), one in zip(targets, done, strict=True):
-        if one.what in ("gone", "changed"):
-            del entries[key]
+    ours: list[RouteKey] = []
+    for (keys, shape, entry, left), what, _ in plans:
+        if what in ("gone", "changed"):
+            for key in keys:
+                del entries[key]
             continue
         if entry is not None:
-            entries[key] = Entry(key, entry.was, entry.carries, left)
-            keys.append(key)
+            entries |= dict.fromkeys(keys, entry._replace(planned=left))
+            ours += keys
         carries = entry.carries if entry is not None else _NOTHING
-        puts.append(Put(key, route, carries, None if one.what == "delete" else route, left))
+        puts.append(Put(keys, shape, carries, None if what == "delete" else shape, left))
     operation.ledger.write()
     operation.step("planned")
     carry_out(operation, puts, "detach from")
-    finish(operation, keys)
+    finish(operation, ours)
+
+
+def _report(found: Mapping[RouteKey, _Target], plans: Sequence[_Plan]) -> list[Detached]:
+    """What was done to each route, in the order of `found`."""
+    told = {id(one.target): one for one in plans}
+    done = []
+    for key, target in found.items():
+        _, what, is_as_before = told[id(target)]
+        shape = target.shape
+        route, had = (shape.route_at(key), shape.programs) if shape else (None, {})
+        done.append(Detached(what, key, route, had, is_as_before))
+    return done

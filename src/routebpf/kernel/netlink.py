@@ -146,28 +146,25 @@ class RouteSocket:
     def ask(self, kind: int, body: bytes, *, flags: int = 0) -> tuple[list[Message], Refusal | None]:
         """As `request`, with the refusal as a value."""
         self._sequence += 1
-        self._socket.send(self._message(kind, body, flags | NLM_F_REQUEST | NLM_F_ACK, self._sequence))
+        self._socket.send(_message(kind, body, flags | NLM_F_REQUEST | NLM_F_ACK, self._sequence))
         return self._answer(self._sequence)
 
     def batch(self, requests: Sequence[tuple[int, bytes]], *, flags: int = 0) -> list[Refusal | None]:
         """Ask for many things at once, (type, body) each: the refusal of each, None where there is none."""
+        if not requests:
+            return []
+        largest = max(len(body) for _, body in requests)
+        at_once = max(min(self._most_refusals, _BATCH_BYTES // (_HEADER.size + largest)), 1)
         refusals: list[Refusal | None] = []
-        chunk = bytearray()
-        last, first = 0, self._sequence + 1
-        for kind, body in requests:
-            self._sequence += 1
-            last = len(chunk)
-            chunk += self._message(kind, body, flags | NLM_F_REQUEST, self._sequence)
-            if len(chunk) >= _BATCH_BYTES or self._sequence - first + 1 >= self._most_refusals:
-                refusals += self._send_batch(chunk, last, first)
-                chunk, first = bytearray(), self._sequence + 1
-        return refusals + self._send_batch(chunk, last, first)
+        for start in range(0, len(requests), at_once):
+            refusals += self._send_batch(requests[start : start + at_once], flags | NLM_F_REQUEST)
+        return refusals
 
     def dump(self, kind: int, body: bytes, doing: str) -> Iterator[Message]:
         """All objects of a kind. A dump that changes disturbed is not made anew: its parts are each right."""
         self._sequence += 1
         sequence = self._sequence
-        self._socket.send(self._message(kind, body, NLM_F_REQUEST | NLM_F_DUMP, sequence))
+        self._socket.send(_message(kind, body, NLM_F_REQUEST | NLM_F_DUMP, sequence))
         answers, refusal = self._answer(sequence)
         if refusal is not None:
             raise refusal.error(doing)
@@ -177,7 +174,7 @@ class RouteSocket:
         """As `dump`, for a reader of many objects: `read` takes whole datagrams, and returns what of the messages in
         them is not an object: (type, flags, body)."""
         self._sequence += 1
-        self._socket.send(self._message(kind, body, NLM_F_REQUEST | NLM_F_DUMP, self._sequence))
+        self._socket.send(_message(kind, body, NLM_F_REQUEST | NLM_F_DUMP, self._sequence))
         while True:
             for one, flags, rest in read(self._socket.recv(_RECEIVE_BYTES)):
                 if one in (_NLMSG_ERROR, _NLMSG_DONE):
@@ -186,16 +183,14 @@ class RouteSocket:
                         raise refusal.error(doing)
                     return
 
-    def _message(self, kind: int, body: bytes, flags: int, sequence: int) -> bytes:
-        return _HEADER.pack(_HEADER.size + len(body), kind, flags, sequence, 0) + body + bytes(-len(body) % 4)
-
-    def _send_batch(self, chunk: bytearray, last: int, first: int) -> list[Refusal | None]:
-        """Requests, the last of which is at byte `last`. Only that one is acknowledged; the others where refused."""
-        if not chunk:
-            return []
-        size, kind, flags, sequence, port = _HEADER.unpack_from(chunk, last)
-        _HEADER.pack_into(chunk, last, size, kind, flags | NLM_F_ACK, sequence, port)
-        self._socket.send(chunk)
+    def _send_batch(self, requests: Sequence[tuple[int, bytes]], flags: int) -> list[Refusal | None]:
+        """Requests in one send. Only the last one is acknowledged; the others where refused."""
+        first = self._sequence + 1
+        self._sequence += len(requests)
+        messages = [_message(kind, body, flags, number) for number, (kind, body) in enumerate(requests, first)]
+        kind, body = requests[-1]
+        messages[-1] = _message(kind, body, flags | NLM_F_ACK, self._sequence)
+        self._socket.send(b"".join(messages))
         found: dict[int, Refusal | None] = {}
         while self._sequence not in found:
             for kind, flags, sequence, body in self._receive():
@@ -225,6 +220,10 @@ class RouteSocket:
                 return
             yield kind, flags, sequence, data[at + _HEADER.size : at + size]
             at += size + -size % 4
+
+
+def _message(kind: int, body: bytes, flags: int, sequence: int) -> bytes:
+    return _HEADER.pack(_HEADER.size + len(body), kind, flags, sequence, 0) + body + bytes(-len(body) % 4)
 
 
 def _refusal(flags: int, body: bytes, tlvs: int) -> Refusal | None:
