@@ -20,6 +20,7 @@ from command_line import DROP_SMTP as DROP_MAIL
 from command_line import MAIL as CAPTURE
 from command_line import report
 from hosts.two_hosts import ipv4, ipv6
+from netns_folder import own_folder
 from routebpf.datapath.fib import Hop, Rule
 from routebpf.errors import InputError, MissingError
 from routebpf.hosts.backend import BACKENDS, Backend, host_for
@@ -425,8 +426,11 @@ def run_and_kill(number: int) -> tuple[set[str], int]:
     """A `routebpf run` in the kernel that would go on, ended by a signal: the namespaces that it had, its exit code."""
     script = textwrap.dedent(f"""
         import sys
+        from pathlib import Path
         from routebpf.cli.main import main
         from routebpf.hosts import kernel_replay
+        from routebpf.kernel import namespaces
+        namespaces.FOLDER = Path({str(namespaces.FOLDER)!r})
         def slow(*_, **__):
             print("running", flush=True)
             import time
@@ -451,12 +455,13 @@ def test_ctrl_c_leaves_nothing() -> None:
     assert not had & set(os.listdir(namespaces.FOLDER))
 
 
-def test_what_a_killed_run_leaves_goes_with_the_next() -> None:
-    had, _ = run_and_kill(signal.SIGKILL)
-    assert len(had) == 2
-    assert had <= set(os.listdir(namespaces.FOLDER))
-    KernelHost().close()
-    assert not had & set(os.listdir(namespaces.FOLDER))
+def test_what_a_killed_run_leaves_goes_with_the_next(tmp_path: Path) -> None:
+    with own_folder(tmp_path / "netns") as folder:
+        had, _ = run_and_kill(signal.SIGKILL)
+        assert len(had) == 2
+        assert set(os.listdir(folder)) == had
+        KernelHost().close()
+        assert os.listdir(folder) == []
 
 
 def test_run_prints_the_same_object_for_both_backends() -> None:

@@ -8,15 +8,23 @@ import subprocess
 import sys
 import textwrap
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from netns_folder import own_folder
 from routebpf.errors import InputError
 from routebpf.kernel import namespaces
 from routebpf.kernel.namespaces import Namespace
 
 pytestmark = pytest.mark.kernel
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Iterator[Path]:
+    with own_folder(tmp_path / "netns") as made:
+        yield made
 
 
 def _inode(path: str) -> int:
@@ -87,45 +95,62 @@ def test_a_namespace_that_is_not_there_is_told_with_those_that_are() -> None:
         namespaces.existing_namespace("../../etc/passwd")
 
 
-def test_the_next_run_removes_what_a_killed_process_left_and_nothing_else() -> None:
-    child = _child("""
+def test_the_next_run_removes_what_a_killed_process_left_and_nothing_else(folder: Path) -> None:
+    child = _child(f"""
         import time
-        from routebpf.kernel.namespaces import create_namespace
-        print(create_namespace().name, flush=True)
+        from pathlib import Path
+        from routebpf.kernel import namespaces
+        namespaces.FOLDER = Path({str(folder)!r})
+        print(namespaces.create_namespace().name, flush=True)
         time.sleep(60)
     """)
     assert child.stdout is not None
     name = child.stdout.readline().strip()
-    others = Namespace("rbpf-1-1-other"), Namespace("rbpf-mine")
-    try:
-        for one in others:
-            subprocess.run(["ip", "netns", "add", one.name], check=True)
-        assert Namespace(name) not in namespaces.left_behind()
-        child.send_signal(signal.SIGKILL)
-        child.wait()
-        assert name in _listed()
-        made = namespaces.create_namespace()
-        namespaces.remove_namespace(made)
-        left = _listed()
-        assert name not in left
-        assert {one.name for one in others} <= set(left)
-    finally:
-        for one in (*others, Namespace(name)):
-            namespaces.remove_namespace(one)
+    others = {"rbpf-1-1-other", "rbpf-mine"}
+    for one in others:
+        (folder / one).touch()
+    assert Namespace(name) not in namespaces.left_behind()
+    child.send_signal(signal.SIGKILL)
+    child.wait()
+    assert name in os.listdir(folder)
+    made = namespaces.create_namespace()
+    namespaces.remove_namespace(made)
+    assert set(os.listdir(folder)) == others
 
 
-def test_another_process_that_has_the_number_of_the_dead_one_does_not_keep_its_namespace() -> None:
+def test_another_process_that_has_the_number_of_the_dead_one_does_not_keep_its_namespace(folder: Path) -> None:
     made = namespaces.create_namespace()
     pid, start = made.name.split("-")[1:3]
     reused = Namespace(f"rbpf-{pid}-{int(start) - 1}-0")
-    subprocess.run(["ip", "netns", "add", reused.name], check=True)
-    try:
-        left = namespaces.left_behind()
-        assert reused in left
-        assert made not in left
-        assert reused in namespaces.remove_left_behind()
-        assert made.path.exists()
-        assert not reused.path.exists()
-    finally:
+    reused.path.touch()
+    assert namespaces.left_behind() == [reused]
+    assert namespaces.remove_left_behind() == [reused]
+    assert os.listdir(folder) == [made.name]
+
+
+def test_a_namespace_goes_though_ip_has_made_its_first_one_meanwhile() -> None:
+    """`ip netns add` mounts /run/netns upon itself where it is no shared mount yet: here in mounts of this test's own,
+    which none shares, with nothing in /run."""
+    script = """
+        import os, subprocess
+        from routebpf.kernel import namespaces
+        made = namespaces.create_namespace()
+        subprocess.run(["ip", "netns", "add", "rbpf-by-ip"], check=True)
         namespaces.remove_namespace(made)
-        namespaces.remove_namespace(reused)
+        print(os.listdir("/run/netns"))
+        subprocess.run(["ip", "netns", "delete", "rbpf-by-ip"], check=True)
+        print(os.listdir("/run/netns"))
+    """
+    inside = [
+        "unshare",
+        "--mount",
+        "--propagation",
+        "private",
+        "sh",
+        "-c",
+        'mount -t tmpfs none /run && exec "$@"',
+        "sh",
+    ]
+    command = [*inside, sys.executable, "-c", textwrap.dedent(script)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.stdout, done.stderr) == ("['rbpf-by-ip']\n[]\n", "")

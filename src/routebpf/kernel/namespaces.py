@@ -24,7 +24,7 @@ from routebpf.kernel.netlink import RouteSocket
 FOLDER = Path("/run/netns")
 
 _CLONE_NEWNET = 0x40000000
-_MS_BIND, _MNT_DETACH = 0x1000, 2
+_MS_BIND, _MS_REC, _MS_SHARED, _MNT_DETACH = 0x1000, 0x4000, 1 << 20, 2
 _OURS = re.compile(r"rbpf-(\d+)-(\d+)-\d+")
 _START_TIME_FIELD = 21 - 2  # in /proc/PID/stat, behind the command's name
 
@@ -58,6 +58,7 @@ def create_namespace() -> Namespace:
 
     def make() -> None:
         _call("unshare", _libc.unshare(_CLONE_NEWNET))
+        _share_folder()
         source = f"/proc/self/task/{threading.get_native_id()}/ns/net"
         _call("mount", _libc.mount(source.encode(), bytes(namespace.path), None, _MS_BIND, None))
 
@@ -70,6 +71,15 @@ def create_namespace() -> Namespace:
             namespace.path.unlink()
         raise _missing("making a network namespace", error) from None
     return namespace
+
+
+def _share_folder() -> None:
+    """Make the folder a shared mount, as `ip netns add` does where it is none: that would put the folder upon itself
+    while our namespaces are in it, which could not be unmounted then."""
+    path = bytes(FOLDER)
+    if _libc.mount(b"", path, b"none", _MS_SHARED | _MS_REC, None):
+        _call("mount", _libc.mount(path, path, b"none", _MS_BIND | _MS_REC, None))
+        _call("mount", _libc.mount(b"", path, b"none", _MS_SHARED | _MS_REC, None))
 
 
 def existing_namespace(name: str) -> Namespace:
