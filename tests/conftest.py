@@ -12,6 +12,8 @@ from hypothesis import settings
 # The first run of a native function compiles it: no example has a deadline.
 settings.register_profile("routebpf", deadline=None)
 settings.load_profile("routebpf")
+# Commands are run as people run them: Python keeps back what it writes, and writes it as it ends.
+os.environ.pop("PYTHONUNBUFFERED", None)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

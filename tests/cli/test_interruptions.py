@@ -6,6 +6,7 @@ import os
 import pty
 import signal
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -42,6 +43,18 @@ def test_a_signal_ends_a_run_and_leaves_the_output_as_it_was(
     assert (running.returncode, said) == ends
     assert out.read_bytes() == b"what was there before"
     assert list(tmp_path.iterdir()) == [out]
+
+
+def test_ctrl_c_while_modules_are_read_gives_no_traceback(tmp_path: Path) -> None:
+    (tmp_path / "click.py").write_text("import time\nprint(flush=True)\ntime.sleep(30)\n")
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    command = [sys.executable, "-m", "routebpf", "spec"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment) as running:
+        assert running.stdout is not None
+        assert running.stdout.readline() == b"\n"
+        running.send_signal(signal.SIGINT)
+        _, said = running.communicate(timeout=30)
+    assert (running.returncode, said) == (-signal.SIGINT, b"")
 
 
 def test_packets_of_a_pipe_are_shown_as_they_come(tmp_path: Path) -> None:

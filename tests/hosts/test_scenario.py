@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import socket
 import struct
 import subprocess
@@ -46,9 +47,7 @@ def tcpdump(packets: list[bytes], folder: Path, *words: str) -> list[str]:
     path = folder / "packets.pcap"
     head = struct.pack("<IHHiIII", 0xA1B2C3D4, 2, 4, 0, 0, 65535, 101)
     path.write_bytes(head + b"".join(struct.pack("<IIII", 0, 0, len(one), len(one)) + one for one in packets))
-    done = subprocess.run(
-        ["tcpdump", "-nt", *words, "-r", str(path)], capture_output=True, text=True, check=True
-    )  # fmt: skip
+    done = subprocess.run(["tcpdump", "-nt", *words, "-r", str(path)], capture_output=True, text=True, check=True)
     return done.stdout.splitlines()
 
 
@@ -66,6 +65,7 @@ PACKETS: list[tuple[dict[str, Any], str]] = [
 ]  # fmt: skip
 
 
+@pytest.mark.skipif(shutil.which("tcpdump") is None, reason="needs tcpdump")
 @pytest.mark.parametrize(("described", "said"), PACKETS)
 def test_a_packet_is_what_tcpdump_says_it_is(described: dict[str, Any], said: str, tmp_path: Path) -> None:
     text = " ".join(tcpdump([packet_bytes(described)], tmp_path, "-vvv"))

@@ -286,7 +286,8 @@ def test_struct_sizes_are_those_of_the_hosts_compiler(any_compiler, tmp_path):
     prints = "".join(f'__builtin_printf("%d ", (int)sizeof({name}));' for name in names)
     typedefs = "typedef unsigned char __u8; typedef unsigned short __u16; typedef unsigned __u32;"
     program.write_text(f"{typedefs} typedef unsigned long long __u64; {types} int main() {{ {prints} }}")
-    subprocess.run([any_compiler.command[0], program, "-o", tmp_path / "sizes"], check=True, capture_output=True)
+    native = any_compiler.command[: any_compiler.command.index("-target")]
+    subprocess.run([*native, program, "-o", tmp_path / "sizes"], check=True, capture_output=True)
     expected = subprocess.run([tmp_path / "sizes"], capture_output=True, text=True, check=True).stdout.split()
     kinds = {"struct": Kind.STRUCT, "union": Kind.UNION}
     sizes = [btf.size_of(btf.find(name.split()[1], kinds[name.split()[0]])) for name in names]

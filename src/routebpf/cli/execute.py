@@ -50,12 +50,8 @@ def _fields(_ctx: click.Context, _param: click.Parameter, values: tuple[str, ...
     callback=_bytes,
     help="Bare instructions instead of PROG; - reads them from the input.",
 )
-@click.option(
-    "--memory", metavar="HEX", default="", callback=_bytes, help="With --hex: what r1 points to; r2 is its size."
-)
-@click.option(
-    "--packet", metavar="HEX", default="", callback=_bytes, help="With PROG: the packet, from its IP header on."
-)
+@click.option("--memory", metavar="HEX", callback=_bytes, help="With --hex: what r1 points to; r2 is its size.")
+@click.option("--packet", metavar="HEX", callback=_bytes, help="With PROG: the packet, from its IP header on.")
 @click.option(
     "--context",
     metavar="FIELD=VALUE",
@@ -70,8 +66,8 @@ def _fields(_ctx: click.Context, _param: click.Parameter, values: tuple[str, ...
 def command(
     prog: ProgramReference | None,
     code: bytes | None,
-    memory: bytes,
-    packet: bytes,
+    memory: bytes | None,
+    packet: bytes | None,
     context: dict[str, int],
     engine: Engine,
     verify: bool,
@@ -84,12 +80,17 @@ def command(
     """
     if (prog is None) == (code is None):
         raise click.UsageError("give either PROG or --hex with instructions")
+    if code is None and memory is not None:
+        raise click.UsageError("--memory goes with --hex; a program gets --packet")
+    if code is not None and (packet is not None or context or program_type or not verify):
+        raise click.UsageError("--packet, --context, --type and --no-verify go with PROG; --hex gets --memory")
     if engine == "jit" and (code is not None or not verify):
         raise click.UsageError("--engine jit runs verified programs only; the interpreter checks every access")
     if code is not None:
-        _bare(code, memory, as_json)
+        _bare(code, memory or b"", as_json)
         return
     assert prog is not None
+    packet = packet or b""
     from routebpf.hosts.single_run import run_once
 
     result = run_once(

@@ -5,6 +5,9 @@ Exit codes: 0 done; 1 the answer is no; 2 bad usage or bad input; 3 the machine 
 
 from __future__ import annotations
 
+import contextlib
+import io
+import os
 import signal
 import sys
 from importlib import import_module
@@ -73,24 +76,40 @@ def commands() -> None:
 
 def main() -> None:
     """Run the command line and leave with its exit code."""
+    if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGTERM, _terminate)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            # Sources, names and what programs print may hold what the terminal's encoding does not.
+            stream.reconfigure(errors="backslashreplace")
     try:
-        commands(prog_name="routebpf", standalone_mode=False)
-    except Error as error:
-        _say(str(error))
-        sys.exit(error.exit_code)
-    except click.exceptions.Exit as stop:
-        sys.exit(stop.exit_code)
-    except click.ClickException as error:
-        error.show()
-        sys.exit(error.exit_code)
-    except (click.Abort, KeyboardInterrupt):
-        _say("interrupted")
-        sys.exit(_SIGNALLED + signal.SIGINT)
+        code = _run()
     except OSError as error:
         # What files cannot do is an Error by now: this is the output, or what the machine cannot do for anybody.
         _say(f"{error.filename or 'cannot write the output'}: {error.strerror}")
-        sys.exit(MissingError.exit_code)
+        code = MissingError.exit_code
+    _drop_what_cannot_be_written()
+    sys.exit(code)
+
+
+def _run() -> int:
+    """Run the command that the arguments name, and tell its error: the exit code."""
+    try:
+        # What `commands` gives is a code if `--help` or the like stopped it, else what the command returned: None.
+        return commands(prog_name="routebpf", standalone_mode=False) or 0
+    except Error as error:
+        _say(str(error))
+        return error.exit_code
+    except click.exceptions.Exit as stop:
+        return stop.exit_code
+    except click.ClickException as error:
+        with contextlib.suppress(OSError):
+            error.show()
+        return error.exit_code
+    except (click.Abort, KeyboardInterrupt):
+        _say("interrupted")
+        return _SIGNALLED + signal.SIGINT
 
 
 def _terminate(number: int, _frame: object) -> None:
@@ -99,4 +118,15 @@ def _terminate(number: int, _frame: object) -> None:
 
 
 def _say(message: str) -> None:
-    click.echo(f"routebpf: {message}", err=True)
+    with contextlib.suppress(OSError):  # an error output that is full: nobody is left to tell
+        click.echo(f"routebpf: {message}", err=True)
+
+
+def _drop_what_cannot_be_written() -> None:
+    """Python writes what is left of an output as it ends, and complains of a full one with an exit code of its own."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            if stream is not None:
+                stream.flush()
+        except OSError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())

@@ -26,6 +26,8 @@ def parse_program(_ctx: click.Context, _param: click.Parameter, value: str | Non
     path, colon, selector = value.rpartition(":")
     if not colon or not path or os.path.exists(value):
         return ProgramReference(value, None)
+    if not selector:
+        raise click.BadParameter(f"{value!r} ends with a colon; a section's or function's name follows it")
     return ProgramReference(path, selector)
 
 

@@ -41,7 +41,9 @@ def _clock(_ctx: click.Context, _param: click.Parameter, value: str) -> str | in
     help="Write the frames that leave: .pcapng, with verdicts as comments, or .pcap, also .gz and .zst. To - goes"
     " pcapng, and all else to the error output.",
 )
-@click.option("--topology", metavar="FILE", help="Devices, addresses, neighbours and routes, as for ip -batch.")
+@click.option(
+    "--topology", metavar="FILE", help="Devices, addresses, neighbours and routes, as for ip -batch; - reads it."
+)
 @click.option(
     "--in",
     "ingress",
@@ -107,7 +109,15 @@ def command(
         else:
             assert prog is not None
             way_in = _add_one_route(host, prog, prefixes, engine, program_type)
-        _replay(host, pcap, write, ingress or way_in, list_packets=list_packets, verbose=verbose, as_json=as_json)
+        _replay(
+            host,
+            pcap,
+            write,
+            way_in if ingress is None else ingress,
+            list_packets=list_packets,
+            verbose=verbose,
+            as_json=as_json,
+        )
 
 
 def _replay(

@@ -390,7 +390,7 @@ class EmbeddedHost:
         """
         from routebpf.hosts.replay import run_capture
 
-        ingress = self.device(device).ifindex if device else 0
+        ingress = self.device(device).ifindex if device is not None else 0
         return run_capture(
             self, packets, write, ingress, keep_packets=keep_packets, columns=columns, progress=progress, watch=watch
         )

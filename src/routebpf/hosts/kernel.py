@@ -397,7 +397,7 @@ class KernelHost:
         from routebpf.hosts.kernel_replay import run_capture
 
         return run_capture(
-            self, packets, write, self._way_in(device) if device else None, keep_packets=keep_packets, columns=columns,
+            self, packets, write, None if device is None else self._way_in(device), keep_packets=keep_packets, columns=columns,
             progress=progress, watch=watch,
         )  # fmt: skip
 

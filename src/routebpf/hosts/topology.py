@@ -99,6 +99,7 @@ _OBJECTS = Keywords[tuple[str, _Verbs | None]](
 )
 _MODELLED = ("link", "address", "neighbour", "route", "rule", "tuntap")
 
+_ENOUGH_TO_KNOW = 1 << 16  # bytes of a file that tell whether it is text
 _PLAIN_WORDS = re.compile(r"[^ \t\r\n]+")
 _ANY_WORDS = re.compile(r"""'([^']*)'|"([^"]*)"|([^ \t\r\n]+)""")
 _FAMILIES = Keywords({"inet": 4, "inet6": 6})
@@ -118,9 +119,13 @@ def parse_topology(text: str, where: str = "topology") -> tuple[Command, ...]:
 
 
 def read_topology(path: str | Path) -> tuple[Command, ...]:
-    """The commands of a topology file. InputError: as `parse_topology`, or the file cannot be read."""
+    """The commands of a topology file, "-" for the standard input. InputError: as `parse_topology`, or the file cannot
+    be read."""
     try:
-        content = Path(path).read_bytes()
+        with open(0 if path == "-" else path, "rb", closefd=path != "-") as file:
+            content = file.read(_ENOUGH_TO_KNOW)
+            if b"\0" not in content:  # or else it is no text, whatever its size
+                content += file.read()
     except OSError as error:
         raise InputError(f"reading the topology {path}: {error.strerror or error}") from error
     return parse_topology(content.decode("utf-8", "surrogateescape"), str(path))
