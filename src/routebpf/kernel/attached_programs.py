@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
 import time
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
@@ -19,7 +18,7 @@ from routebpf.errors import Error, InputError
 from routebpf.kernel.bpffs import MOUNT_POINT, make_folder, mount_bpffs, pin
 from routebpf.kernel.definition_digest import map_digest, program_digest
 from routebpf.kernel.handle import Handle
-from routebpf.kernel.ledger import Ledger, MapRecord, ProgramRecord
+from routebpf.kernel.ledger import Ledger, MapRecord, ProgramRecord, remove_folder
 from routebpf.kernel.map_open import map_at, map_by_id
 from routebpf.kernel.maps import KernelMap
 from routebpf.kernel.object import KernelObject, load_in_kernel
@@ -51,7 +50,7 @@ def namespace_folder(inode: int) -> str:
 
 def remove_all_pins(inode: int) -> None:
     """Remove the pins of a namespace that is gone."""
-    shutil.rmtree(namespace_folder(inode), ignore_errors=True)
+    remove_folder(namespace_folder(inode))
 
 
 def find_loaded(ledger: Ledger, source: Object, program: Program) -> list[ProgramRecord]:
@@ -180,7 +179,7 @@ def remove_unused_pins(ledger: Ledger) -> None:
     with contextlib.suppress(OSError):
         for name in os.listdir(folder):
             if name not in known:
-                shutil.rmtree(os.path.join(folder, name), ignore_errors=True)
+                remove_folder(os.path.join(folder, name))
         if not known:
             os.rmdir(folder)
     ledger.remove_unused_btf()

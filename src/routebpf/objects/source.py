@@ -7,7 +7,6 @@ from collections.abc import Sequence
 
 from routebpf.errors import InputError
 from routebpf.objects.btf import Btf
-from routebpf.objects.compiler import compile_source
 from routebpf.objects.loader import load_object
 from routebpf.objects.model import Object
 
@@ -36,6 +35,8 @@ def load_program_file(
         return load_object(name, program_type=program_type, target_btf=target_btf, kernel_version=kernel_version)
     if not name.endswith(_SOURCE_SUFFIX):
         raise InputError(f"cannot read program {name}: it is neither an ELF object nor C source (*.c)")
+    from routebpf.objects.compiler import compile_source  # an object needs none of what that imports
+
     data = compile_source(name, clang=clang, flags=flags)
     return load_object(data, program_type=program_type, target_btf=target_btf, kernel_version=kernel_version, name=name)
 
