@@ -36,6 +36,16 @@ def test_what_is_there_is_kept_and_what_nothing_uses_goes(package: Path) -> None
     assert not stale.exists()
 
 
+def test_what_is_damaged_is_made_anew(package: Path) -> None:
+    build.build()
+    files = sorted((package / "package").iterdir())
+    whole = [path.read_bytes() for path in files]
+    for path, content in zip(files, (b"", whole[1][:-1], whole[2][:99] + b"?" + whole[2][100:], whole[3]), strict=True):
+        path.write_bytes(content)
+    assert build.build() == (4, 3)
+    assert [path.read_bytes() for path in files] == whole
+
+
 def test_a_run_compiles_nothing_that_the_package_has(package: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     build.build()
     monkeypatch.setattr(machine, "compile_object", lambda one: pytest.fail(f"{one.symbol} was compiled"))

@@ -51,7 +51,7 @@ def build() -> tuple[int, int]:
     present = {path.name for path in cache.SHIPPED.iterdir()}
     for name in present - wanted.keys():
         (cache.SHIPPED / name).unlink()
-    missing = [name for name in wanted if name not in present]
+    missing = [name for name in wanted if cache.read_from(cache.SHIPPED, name) is None]
     for name in missing:
         cache.write(name, wanted[name](), cache.SHIPPED)
     return len(wanted), len(missing)
