@@ -185,6 +185,23 @@ def test_killed_while_the_ledger_is_written_the_old_one_is_there(ground, read, m
     assert program_on(ground, PREFIX) == old.program
 
 
+def test_what_a_killed_attach_left_goes_though_the_next_one_has_nothing_to_do(ground, read):
+    old, new = read(OLD_PROGRAM), read(NEW_PROGRAM)
+    ground.attach(old, PREFIX)
+    folder = ground.run / ground.pins.name
+    pins, files = ground.pinned(), sorted(os.listdir(folder))
+
+    def write_and_die(step: str) -> None:
+        if step == "pinned":  # the ledger is written next
+            ledger_module.os.rename = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
+
+    killed_at("no step", lambda _: ground.attach(new, PREFIX, on_step=write_and_die))
+    assert len(ground.pinned()) == 2 * len(pins)
+    assert "ledger.new" in os.listdir(folder)
+    assert ground.attach(old, PREFIX)[0].what == "unchanged"
+    assert (ground.pinned(), sorted(os.listdir(folder))) == (pins, files)
+
+
 def test_what_a_namespace_left_goes_when_something_is_attached_elsewhere(ground, read, tmp_path):
     source = read(OLD_PROGRAM)
     ground.attach(source, PREFIX)
@@ -199,6 +216,19 @@ def test_what_a_namespace_left_goes_when_something_is_attached_elsewhere(ground,
 
 
 # On disk
+
+
+def test_a_namespace_that_has_the_inode_of_one_that_is_gone_keeps_its_ledger(ground, read, tmp_path):
+    """What was noted is the name of the earlier one, where the command ran inside the later one."""
+    ground.attach(read(OLD_PROGRAM), PREFIX)
+    (ground.run / ground.pins.name / "namespace").write_text("rbpf-gone")
+    pins = ground.pinned()
+    with operator_ground(tmp_path / "elsewhere") as other:
+        os.environ["ROUTEBPF_RUN"] = str(ground.run)
+        other.ip("route add", PREFIX, "via 10.0.0.2")
+        other.attach(read(OLD_PROGRAM), PREFIX)
+    os.environ["ROUTEBPF_RUN"] = str(ground.run)
+    assert (states(ground), ground.pinned()) == ({"attached"}, pins)
 
 
 def test_only_root_may_look_into_ledger_and_pins(ground, read):

@@ -100,6 +100,8 @@ def open_operation(namespace: Namespace | None, step: Step) -> Iterator[Operatio
         if undecided:
             settle(operation, undecided)
             _write(operation)
+        else:
+            remove_unused_pins(ledger)  # of a command that was killed before it wrote what it was about to do
         yield operation
 
 

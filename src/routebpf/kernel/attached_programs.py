@@ -173,7 +173,7 @@ def forget_unused(ledger: Ledger) -> None:
 
 
 def remove_unused_pins(ledger: Ledger) -> None:
-    """Remove the pins and the types of programs that are not in the book."""
+    """Remove the pins and the types of programs that are not in the book, and what else a killed command left."""
     folder = namespace_folder(ledger.identity.inode)
     known = {os.path.basename(one.folder) for one in ledger.book.programs.values()}
     with contextlib.suppress(OSError):
@@ -182,4 +182,4 @@ def remove_unused_pins(ledger: Ledger) -> None:
                 remove_folder(os.path.join(folder, name))
         if not known:
             os.rmdir(folder)
-    ledger.remove_unused_btf()
+    ledger.remove_unused_files()

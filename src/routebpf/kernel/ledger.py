@@ -13,6 +13,7 @@ import errno
 import fcntl
 import json
 import os
+import re
 import socket
 import struct
 import time
@@ -35,6 +36,7 @@ _FOLDER = "/run/routebpf"
 _SO_NETNS_COOKIE = 71
 _FORMAT = 1
 _NAME_FILE = "namespace"
+_MOUNTED_NAMESPACE = re.compile(r" net:\[(\d+)\] ")
 _WAIT_SECONDS = 30.0
 _POLL_SECONDS = 0.02
 # What reading it may come to if it is not as it was written.
@@ -136,13 +138,17 @@ class Ledger:
     def path(self) -> Path:
         return self.folder / "ledger.json"
 
+    @property
+    def _unfinished(self) -> Path:
+        return self.path.with_suffix(".new")
+
     def write(self) -> None:
         """Make it durable: written beside, synced, renamed, and the folder synced. Raises MissingError."""
         if not self.book.entries and not self.book.programs:
             self._remove()
             return
         text = json.dumps(_book_to_json(self.book, self.identity), separators=(",", ":"))
-        new = self.path.with_suffix(".new")
+        new = self._unfinished
         try:
             with open(new, "w", encoding="utf-8", opener=_private) as file:
                 file.write(text)
@@ -166,8 +172,9 @@ class Ledger:
             raise _cannot("write", path, error) from error
         return str(path)
 
-    def remove_unused_btf(self) -> None:
-        """Remove files of BTF that no program of the book has."""
+    def remove_unused_files(self) -> None:
+        """Remove BTF that no program of the book has, and a ledger that nobody finished writing."""
+        self._unfinished.unlink(missing_ok=True)
         used = {one.btf for one in self.book.programs.values()}
         for path in self.folder.glob("*.btf"):
             if str(path) not in used:
@@ -267,10 +274,10 @@ def _take(lock: int, path: Path, deadline: float) -> None:
 
 
 def remove_ledgers_of_gone_namespaces() -> list[int]:
-    """Remove the ledgers of namespaces that had a name, and neither that nor a process any more: their inodes."""
+    """Remove the ledgers of namespaces that had a name, and neither any name nor a process any more: their inodes."""
     gone = [inode for inode, name in _noted_names() if _inode_of(FOLDER / name) != inode]
     if gone:
-        alive = {_inode_of(path) for path in Path("/proc").glob("[0-9]*/ns/net")}
+        alive = _living_inodes()
         gone = [inode for inode in gone if inode not in alive]
     for inode in gone:
         remove_folder(run_folder() / str(inode))
@@ -282,6 +289,14 @@ def remove_folder(path: str | os.PathLike[str]) -> None:
     import shutil  # only here: it takes 3 ms to import
 
     shutil.rmtree(path, ignore_errors=True)
+
+
+def _living_inodes() -> set[int | None]:
+    """The network namespaces that a process is in, or that are mounted somewhere: a name that was noted may be that of
+    an earlier namespace, whose inode another one has by now."""
+    of_processes = {_inode_of(path) for path in Path("/proc").glob("[0-9]*/ns/net")}
+    mounts = "".join(setting(f"/proc/{process}/mountinfo") or "" for process in ("self", "1"))
+    return of_processes | {int(inode) for inode in _MOUNTED_NAMESPACE.findall(mounts)}
 
 
 def _noted_names() -> Iterator[tuple[int, str]]:
