@@ -106,7 +106,7 @@ def command(
 
 def _as_json(one: Attached) -> dict[str, Any]:
     return {
-        **key_json(one.route.key),
+        **key_json(one.key),
         "what": one.what,
         "hook": one.hook,
         "program": one.program,
@@ -130,7 +130,7 @@ def _print(done: list[Attached], *, dry_run: bool) -> None:
 def _line(one: Attached, *, dry_run: bool) -> str:
     from routebpf.kernel.route_identity import key_text
 
-    route = key_text(one.route.key)
+    route = key_text(one.key)
     others = ", ".join(f"{name} ({hook})" for hook, name in one.had.items() if hook != one.hook)
     beside = f", beside {others}" if others else ""
     if one.what == "unchanged":

@@ -61,15 +61,21 @@ class AttachOptions(NamedTuple):
 
 
 class Attached(NamedTuple):
-    """What was done to a route (or would be, in a dry run). `route`: as it was, or as it was made; `had`: programs that
-    were there, by hook; `program`: what it is called on the route; `kept_maps`: of the program before it."""
+    """What was done to a route (or would be, in a dry run). `shape`: of the route as it was, or as it was made; `had`:
+    programs that were there, by hook; `program`: what it is called on the route; `kept_maps`: of the program before."""
 
     what: What
-    route: Route
+    key: RouteKey
+    shape: Shape
     hook: str
     program: str
     had: dict[str, str]
     kept_maps: tuple[str, ...] = ()
+
+    @property
+    def route(self) -> Route:
+        """The route as it was, or as it was made."""
+        return self.shape.route_at(self.key)
 
 
 class _Target(NamedTuple):
@@ -248,13 +254,14 @@ def _what(target: _Target, planned: Carried) -> What:
 
 def _report(found: Mapping[RouteKey, _Target], plans: Sequence[_Plan], hook: str) -> list[Attached]:
     """What was done to each route, in the order of `found`."""
-    told = {id(one.target): one for one in plans}
+    told: dict[int, tuple[What, str, dict[str, str], tuple[str, ...]]] = {}
+    for target, _, what, chosen in plans:
+        kept = chosen.kept_maps if isinstance(chosen, LoadedProgram) else ()
+        told[id(target)] = (what, chosen.name, {} if target.is_new else target.shape.programs, kept)
     done = []
     for key, target in found.items():
-        _, _, what, chosen = told[id(target)]
-        had = {} if target.is_new else target.shape.programs
-        kept = chosen.kept_maps if isinstance(chosen, LoadedProgram) else ()
-        done.append(Attached(what, target.shape.route_at(key), hook, chosen.name, had, kept))
+        what, program, had, kept = told[id(target)]
+        done.append(Attached(what, key, target.shape, hook, program, had, kept))
     return done
 
 

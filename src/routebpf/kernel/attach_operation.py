@@ -29,7 +29,7 @@ from routebpf.kernel.lwt_encap import BpfEncap, EncapProgram
 from routebpf.kernel.namespaces import Namespace, open_route_socket, run_inside
 from routebpf.kernel.netlink import Refusal, RouteSocket
 from routebpf.kernel.route_bulk import Alike, Shape, Shapes, add_routes, remove_routes, replace_routes
-from routebpf.kernel.route_identity import RouteKey, key_text, table_of
+from routebpf.kernel.route_identity import RouteKey, key_text, tables_of
 
 Step = Callable[[str], None]
 
@@ -78,8 +78,7 @@ class Operation:
 
     def read(self, keys: Iterable[RouteKey]) -> Routes:
         """The routes of the tables that these keys are of, as they are now."""
-        places = {table_of(key) for key in keys}
-        return Routes(self.sock, sorted(places), self.shapes)
+        return Routes(self.sock, sorted(tables_of(keys)), self.shapes)
 
 
 @contextmanager

@@ -33,7 +33,12 @@ _ENCAPS = {
 }
 _TABLES = {253: "default", 254: "main", 255: "local"}
 _SHOWN = 4
-_WIDTHS = {socket.AF_INET: 32, socket.AF_INET6: 128}
+# By family, then by what stands behind the address: the length, and the bits of the host.
+_INET, _INET6 = int(socket.AF_INET), int(socket.AF_INET6)
+_LENGTHS = {
+    family: {"": (width, 0)} | {f"/{bits}": (bits, (1 << (width - bits)) - 1) for bits in range(width + 1)}
+    for family, width in ((_INET, 32), (_INET6, 128))
+}
 
 
 def table_name(table: int) -> str:
@@ -90,19 +95,15 @@ class Devices:
 def parse_prefix(text: str) -> Prefix:
     """10.0.0.0/8, 10.0.0.1 (a host), 2001:db8::/32, default (0.0.0.0/0). Raises InputError."""
     address, slash, length = text.partition("/")
-    family = socket.AF_INET6 if ":" in address else socket.AF_INET
-    width = _WIDTHS[family]
+    family = _INET6 if ":" in address else _INET
     try:
         packed = socket.inet_pton(family, address)
-        bits = int(length) if slash and length.isdecimal() else width
-        is_plain = bits <= width and (length.isdecimal() or not slash)
-    except OSError:
-        is_plain = False
-    if is_plain and not int.from_bytes(packed) & ((1 << (width - bits)) - 1):
-        return Prefix(family, packed, bits)
-    if text == "default":
-        return Prefix(socket.AF_INET, bytes(4), 0)
-    return _network(text)
+        bits, of_host = _LENGTHS[family][slash + length]
+    except (OSError, ValueError, KeyError):
+        return Prefix(_INET, bytes(4), 0) if text == "default" else _network(text)
+    if int.from_bytes(packed) & of_host:
+        return _network(text)
+    return Prefix(family, packed, bits)
 
 
 def _network(text: str) -> Prefix:
@@ -115,8 +116,7 @@ def _network(text: str) -> Prefix:
         except ValueError:
             raise InputError(f"{text!r} is no prefix; one is 10.0.0.0/8 or 2001:db8::/32") from None
         raise InputError(f"{text!r} is no prefix: it has bits beyond its length; did you mean {meant}?") from None
-    family = socket.AF_INET if network.version == 4 else socket.AF_INET6
-    return Prefix(family, network.network_address.packed, network.prefixlen)
+    return Prefix(_INET if network.version == 4 else _INET6, network.network_address.packed, network.prefixlen)
 
 
 def parse_gateway(text: str) -> bytes:
@@ -139,13 +139,14 @@ class Routes:
         return (Route(shape, dst) for shape, destinations in self._alike for dst in destinations)
 
     @cached_property
-    def _by_prefix(self) -> dict[int, dict[bytes, tuple[Shape, ...]]]:
-        """By length and address."""
-        found: dict[int, dict[bytes, tuple[Shape, ...]]] = {}
+    def _by_prefix(self) -> dict[tuple[int, bytes, int], tuple[Shape, ...]]:
+        """By what a `Prefix` is made of."""
+        found: dict[tuple[int, bytes, int], tuple[Shape, ...]] = {}
         for shape, destinations in self._alike:
-            there, own = found.setdefault(shape.dst_len, {}), (shape,)
+            family, bits, own = shape.route.family, shape.dst_len, (shape,)
             for dst in destinations:
-                there[dst] = there[dst] + own if dst in there else own
+                prefix = (family, dst, bits)
+                found[prefix] = found[prefix] + own if prefix in found else own
         return found
 
     @cached_property
@@ -171,8 +172,7 @@ class Routes:
 
     def shapes_of(self, prefix: Prefix) -> tuple[Shape, ...]:
         """The shapes of the routes of a prefix."""
-        _, address, bits = prefix
-        return self._by_prefix.get(bits, {}).get(address, ())
+        return self._by_prefix.get(prefix, ())
 
     def of(self, prefix: Prefix) -> list[Route]:
         """The routes of a prefix."""

@@ -19,7 +19,7 @@ from routebpf.kernel.attach_operation import (
 from routebpf.kernel.attach_targets import Prefix, Routes, Selection, choose_shape, problems, table_name
 from routebpf.kernel.ledger import Carried, Entry
 from routebpf.kernel.namespaces import Namespace
-from routebpf.kernel.route_bulk import Route, Shape
+from routebpf.kernel.route_bulk import Shape
 from routebpf.kernel.route_identity import RouteKey, key_text, read_key
 
 What = Literal["detach", "delete", "gone", "changed"]
@@ -28,12 +28,13 @@ What = Literal["detach", "delete", "gone", "changed"]
 class Detached(NamedTuple):
     """What was done to a route (or would be, in a dry run). "gone" and "changed": by others, before; it stays so.
 
-    `route`: as it was; `had`: programs that were there, by hook; `is_as_before`: it is what it was when we came.
+    `shape`: of the route as it was; `had`: programs that were there, by hook; `is_as_before`: it is what it was when we
+    came.
     """
 
     what: What
     key: RouteKey
-    route: Route | None
+    shape: Shape | None
     had: dict[str, str]
     is_as_before: bool = True
 
@@ -224,7 +225,6 @@ def _report(found: Mapping[RouteKey, _Target], plans: Sequence[_Plan]) -> list[D
     done = []
     for key, target in found.items():
         _, what, is_as_before = told[id(target)]
-        shape = target.shape
-        route, had = (shape.route_at(key), shape.programs) if shape else (None, {})
-        done.append(Detached(what, key, route, had, is_as_before))
+        had = target.shape.programs if target.shape else {}
+        done.append(Detached(what, key, target.shape, had, is_as_before))
     return done

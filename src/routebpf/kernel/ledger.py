@@ -17,6 +17,7 @@ import re
 import socket
 import struct
 import time
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -36,6 +37,7 @@ _FOLDER = "/run/routebpf"
 _SO_NETNS_COOKIE = 71
 _FORMAT = 1
 _NAME_FILE = "namespace"
+_ADDRESS_BYTES: dict[int, int] = {socket.AF_INET: 4, socket.AF_INET6: 16}
 _MOUNTED_NAMESPACE = re.compile(r" net:\[(\d+)\] ")
 _WAIT_SECONDS = 30.0
 _POLL_SECONDS = 0.02
@@ -349,13 +351,10 @@ def _program_to_json(record: ProgramRecord) -> dict[str, Any]:
 
 def _entries_to_json(entries: Mapping[RouteKey, Entry]) -> list[dict[str, Any]]:
     """Routes that are alike but for their destinations stand together: 10,000 take 7 ms so, and 150 one by one."""
-    groups: dict[tuple[bytes, int], list[RouteKey]] = {}
+    groups: defaultdict[tuple[bytes, int], list[RouteKey]] = defaultdict(list)
+    size = _ADDRESS_BYTES
     for key, entry in entries.items():
-        kind = (key[:-4] if key[0] == socket.AF_INET else key[:-16], id(entry))
-        if kind in groups:
-            groups[kind].append(key)
-        else:
-            groups[kind] = [key]
+        groups[key[: -size[key[0]]], id(entry)].append(key)
     return [_group_to_json(keys, entries[keys[0]]) for keys in groups.values()]
 
 

@@ -7,8 +7,7 @@ pyroute2 knows these attributes too; here they are raw like the rest of a route,
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from routebpf.kernel.netlink import NLA_F_NESTED, attribute, attributes, read_attributes
 
@@ -20,8 +19,7 @@ _PROGRAM_FD, _PROGRAM_NAME = 1, 2
 Hook = Literal["in", "out", "xmit"]
 
 
-@dataclass(frozen=True, slots=True)
-class EncapProgram:
+class EncapProgram(NamedTuple):
     """A program on a route. `name` is what the kernel keeps of it, and tells routes apart by: it compares names, not
     programs. `fd`: the program, to put it there; None in a route that was read."""
 
@@ -29,8 +27,7 @@ class EncapProgram:
     fd: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class BpfEncap:
+class BpfEncap(NamedTuple):
     """The programs by hook. `headroom` in bytes: 0 to 256 (beyond it ERANGE). The kernel never tells it: it is 0 in a
     route that was read."""
 

@@ -11,9 +11,8 @@ import os
 import socket
 import struct
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from types import TracebackType
-from typing import Self
+from typing import NamedTuple, Self
 
 from routebpf.errors import Error, InputError, MissingError
 
@@ -41,16 +40,14 @@ _BATCH_BYTES = 1 << 16  # of requests sent at once, which is less than what a so
 _REFUSAL_BYTES = 2048  # more than a refusal takes of the buffer; what does not fit in is lost, with ENOBUFS
 
 
-@dataclass(frozen=True, slots=True)
-class Message:
+class Message(NamedTuple):
     """A message: its type (RTM_*), its fixed header and the attributes behind that, undecoded."""
 
     type: int
     body: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Refusal:
+class Refusal(NamedTuple):
     """The kernel's no: errno (positive), and what it says of it, if anything."""
 
     errno: int

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import socket
 import struct
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple, NewType
 
 from routebpf.kernel.routes import RT_TABLE_MAIN, RTA, RTNH_F_ONLINK, KernelRoute, NextHop
@@ -69,10 +69,10 @@ def read_key(key: RouteKey) -> Place:
     return Place(family, dst_len, src_len, tos, has_gateway, table, metric, addresses[:-size], addresses[-size:])
 
 
-def table_of(key: RouteKey) -> tuple[int, int]:
-    """The family and the table of a key."""
-    family, _, _, _, _, table, _ = _PLACE.unpack_from(key)
-    return family, table
+def tables_of(keys: Iterable[RouteKey]) -> set[tuple[int, int]]:
+    """The families and tables of keys."""
+    places = [_PLACE.unpack(place) for place in {key[: _PLACE.size] for key in keys}]
+    return {(family, table) for family, _, _, _, _, table, _ in places}
 
 
 def key_text(key: RouteKey) -> str:

@@ -17,7 +17,7 @@ from bisect import bisect_right
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from routebpf.errors import InputError
 
@@ -74,8 +74,7 @@ class MapDefinition:
     read_only: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Extern:
+class Extern(NamedTuple):
     """An `extern` the object refers to. `typed` is false for `extern const void x __ksym`."""
 
     name: str
@@ -85,8 +84,7 @@ class Extern:
     typed: bool = True
 
 
-@dataclass(frozen=True, slots=True)
-class Function:
+class Function(NamedTuple):
     """A function in `Program.instructions`: `start` inclusive, `end` exclusive. `btf_type_id` 0: no BTF."""
 
     name: str
@@ -96,8 +94,7 @@ class Function:
     is_global: bool
 
 
-@dataclass(frozen=True, slots=True)
-class LineInfo:
+class LineInfo(NamedTuple):
     """The C source of the instructions from `instruction` up to the next record. `column` counts from 1."""
 
     instruction: int
@@ -109,8 +106,7 @@ class LineInfo:
     text_offset: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Poison:
+class Poison(NamedTuple):
     """An instruction that must not be reached, because what it refers to is not there (a field, a weak kfunc)."""
 
     instruction: int
