@@ -78,6 +78,7 @@ class Hop:
 
     @property
     def programs(self) -> tuple[RouteProgram, ...]:
+        """The programs by this hop."""
         return tuple(one for one in (self.in_, self.out, self.xmit) if one is not None)
 
 
@@ -102,6 +103,7 @@ class Route:
 
     @property
     def programs(self) -> tuple[RouteProgram, ...]:
+        """The programs of all its hops."""
         return tuple(program for hop in self.hops for program in hop.programs)
 
 

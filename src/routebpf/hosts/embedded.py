@@ -14,7 +14,6 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
-from ipaddress import IPv6Address, ip_address, ip_interface, ip_network
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self
 
@@ -22,6 +21,18 @@ from routebpf.datapath.devices import KINDS, Device
 from routebpf.datapath.fib import TABLE_LOCAL, TABLE_MAIN, Fib, Hop, Prefix, Route, RouteProgram, Rule
 from routebpf.datapath.neighbour_table import STATES, NeighbourTable
 from routebpf.errors import InputError
+from routebpf.hosts.arguments import (
+    address_of,
+    check_clock,
+    check_cpus,
+    check_device,
+    check_mac,
+    check_packet,
+    check_route,
+    check_seed,
+    interface_of,
+    network_of,
+)
 from routebpf.hosts.embedded_image import build_image
 from routebpf.hosts.embedded_routes import (
     HostAddress,
@@ -69,8 +80,9 @@ class EmbeddedHost:
         make_neighbours: bool = True,
         verify: bool = True,
     ) -> None:
-        if cpus < 1:
-            raise InputError(f"a host has at least 1 CPU, not {cpus}")
+        check_cpus(cpus)
+        check_clock(clock)
+        check_seed(seed)
         self.seed = seed
         self.clock = clock
         self.cpus = cpus
@@ -134,13 +146,12 @@ class EmbeddedHost:
             raise InputError(f"device {name}: there is one of that name already (File exists)")
         if kind not in KINDS:
             raise InputError(f"device {name}: its kind is {kind}; there are {', '.join(sorted(KINDS))}")
+        check_device(name, mtu, mac, is_loopback=kind == "loopback")
         taken = {one.ifindex for one in self.devices.values()}
         number = ifindex or max(taken, default=0) + 1
         if number in taken:
             raise InputError(f"device {name}: another one has ifindex {number}")
         own = mac if mac is not None else b"\x02\x00" + number.to_bytes(4, "big")
-        if len(own) != 6:
-            raise InputError(f"device {name}: its MAC address has {len(own)} bytes, not 6")
         device = Device(name, number, kind, KINDS[kind].mtu if mtu is None else mtu, own, up, arp)
         self.devices[name] = device
         for route in link_local_routes(device):
@@ -157,6 +168,7 @@ class EmbeddedHost:
         """Change a device. When it goes down, its IPv6 addresses and the routes by it alone are gone; so is IPv6 when
         its MTU gets too small for that."""
         old = self.device(name)
+        check_device(name, mtu, mac, is_loopback=old.kind == "loopback")
         device = replace(
             old,
             is_up=old.is_up if up is None else up,
@@ -206,7 +218,7 @@ class EmbeddedHost:
 
     def add_address(self, device: str, address: str, *, peer: str | None = None, broadcast: str | None = None) -> None:
         """Give a device an address ("10.0.0.1/24"), with the routes that the kernel makes for it."""
-        interface = ip_interface(address)
+        interface = interface_of(device, address)
         key = (device, str(interface.ip))
         if key in self._addresses:
             raise InputError(f"device {device}: it has the address {interface.ip} already (File exists)")
@@ -218,7 +230,7 @@ class EmbeddedHost:
 
     def delete_address(self, device: str, address: str) -> None:
         """Take an address from a device, and its routes."""
-        interface = ip_interface(address)
+        interface = interface_of(device, address)
         old = self._addresses.pop((device, str(interface.ip)), None)
         if old is None:
             raise InputError(f"device {device}: it has no address {interface.ip} (Cannot assign requested address)")
@@ -228,19 +240,20 @@ class EmbeddedHost:
 
     def has_address(self, device: str, address: str) -> bool:
         """Whether a device has an address, whatever its prefix length."""
-        return (device, str(ip_interface(address).ip)) in self._addresses
+        return (device, str(interface_of(device, address).ip)) in self._addresses
 
     def add_neighbour(self, device: str, address: str, mac: bytes, *, state: str = "permanent") -> None:
         """Name the link address of a neighbour. `state`: its NUD state in lower case."""
         if state not in STATES:
             raise InputError(f"neighbour {address}: its state is {state}; there are {', '.join(sorted(STATES))}")
-        parsed = ip_address(address)
+        check_mac(f"neighbour {address}", mac)
+        parsed = address_of(address, "neighbour")
         self._neighbours.set(self.device(device).ifindex, parsed.version, int(parsed), mac, state)
         self._changed()
 
     def delete_neighbour(self, device: str, address: str) -> None:
         """Forget a neighbour."""
-        parsed = ip_address(address)
+        parsed = address_of(address, "neighbour")
         if not self._neighbours.delete(self.device(device).ifindex, parsed.version, int(parsed)):
             raise InputError(f"device {device}: it has no neighbour {address} (No such file or directory)")
         self._changed()
@@ -275,8 +288,9 @@ class EmbeddedHost:
         IPv6 the two become one with several next hops. `nexthops`: in place of `via`, `dev` and the programs. Raises
         InputError as the kernel refuses it: an unknown device, a gateway that is not on a link, a route that is there.
         """
-        network = self._network(prefix, via, src)
+        network = network_of(prefix, via, src)
         hop = Hop(dev, xmit=xmit, in_=in_, out=out, headroom=headroom, realm=realm)
+        check_route(network, type, (hop, *nexthops), table=table, metric=metric, tos=tos, mtu=mtu)
         hops = hops_of(self, network, type, hop, via, nexthops, onlink=onlink)
         return self.put_route(
             Route(
@@ -287,7 +301,7 @@ class EmbeddedHost:
                 _DEFAULT_METRIC[network.version] if metric is None else metric,
                 tos,
                 mtu,
-                int(ip_address(src)) if src else 0,
+                int(address_of(src, f"route {network}: src")) if src else 0,
             ),
             replace=replace,
             append=append,
@@ -315,8 +329,8 @@ class EmbeddedHost:
         type: str | None = None,
     ) -> Route:
         """Take away the first route to the prefix that fits what is given. Raises InputError if none does."""
-        network = self._network(prefix, via, None)
-        gateway = int(ip_address(via)) if via else None
+        network = network_of(prefix, via, None)
+        gateway = int(address_of(via, f"route {network}: via")) if via else None
 
         def fits(one: Route) -> bool:
             return (
@@ -361,13 +375,14 @@ class EmbeddedHost:
         """Send a packet, from its IP header on, as a raw socket with IP_HDRINCL does. `time` in ns."""
         from routebpf.hosts.replay import run_one
 
-        return run_one(self, packet, time=time, mark=mark, ingress=0)
+        return run_one(self, check_packet(packet, time), time=time, mark=mark, ingress=0)
 
     def receive(self, packet: bytes, device: str, *, time: int = 0, mark: int = 0) -> Sent:
         """A packet, from its IP header on, comes in by a device: it is forwarded, or is for the host itself."""
         from routebpf.hosts.replay import run_one
 
-        return run_one(self, packet, time=time, mark=mark, ingress=self.device(device).ifindex)
+        ingress = self.device(device).ifindex
+        return run_one(self, check_packet(packet, time), time=time, mark=mark, ingress=ingress)
 
     def replay(
         self,
@@ -457,15 +472,6 @@ class EmbeddedHost:
 
     def _changed(self) -> None:
         self._is_current = False
-
-    def _network(self, prefix: str, via: str | None, src: str | None) -> Prefix:
-        if prefix == "default":
-            like = next((one for one in (via, src) if one), "0.0.0.0")
-            return ip_network("::/0" if isinstance(ip_address(like), IPv6Address) else "0.0.0.0/0")
-        try:
-            return ip_network(prefix)
-        except ValueError as error:
-            raise InputError(f"route {prefix}: {error}") from None
 
     def on_link_device(self, address: int, family: int) -> str | None:
         """The device on whose link an address is, by the routes without a gateway."""

@@ -14,6 +14,7 @@ from typing import Protocol
 from routebpf.datapath.devices import KINDS, Device
 from routebpf.datapath.fib import ERROR_TYPES, TABLE_LOCAL, Fib, Hop, Prefix, Route
 from routebpf.errors import InputError
+from routebpf.hosts.arguments import address_of
 from routebpf.runtime.device import DEVICE_ETHERNET, DEVICE_LOOPBACK
 
 _IPV6_METRIC = 256  # of the routes that addrconf makes
@@ -131,7 +132,7 @@ def hops_of(
         return ()
     if not nexthops:
         if via:
-            gateway = ip_address(via)
+            gateway = address_of(via, f"{where}: via")
             hop = with_gateway(hop, int(gateway), gateway.version)
         nexthops = (hop,)
     return tuple(_checked(links, where, one, onlink=onlink) for one in nexthops)

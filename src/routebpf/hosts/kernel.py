@@ -12,13 +12,21 @@ import socket
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
-from ipaddress import IPv6Address, ip_address, ip_interface, ip_network
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from routebpf.datapath.devices import KINDS, Device
 from routebpf.datapath.fib import TABLE_MAIN, Hop, Prefix, Route, Rule
 from routebpf.errors import InputError
+from routebpf.hosts.arguments import (
+    address_of,
+    check_device,
+    check_mac,
+    check_packet,
+    check_route,
+    interface_of,
+    network_of,
+)
 from routebpf.hosts.host import Sent
 from routebpf.hosts.kernel_devices import DeviceMaker
 from routebpf.hosts.kernel_life import give_back_with, make_ground
@@ -125,11 +133,10 @@ class KernelHost:
             raise InputError(f"device {name}: there is one of that name already (File exists)")
         if kind not in KINDS:
             raise InputError(f"device {name}: its kind is {kind}; there are {', '.join(sorted(KINDS))}")
+        check_device(name, mtu, mac, is_loopback=kind == "loopback")
         taken = {one.ifindex for one in self.devices.values()}
         number = ifindex or max(taken, default=0) + 1
         own = mac if mac is not None else b"\x02\x00" + number.to_bytes(4, "big")
-        if len(own) != 6:
-            raise InputError(f"device {name}: its MAC address has {len(own)} bytes, not 6")
         device = Device(name, number, kind, KINDS[kind].mtu if mtu is None else mtu, own, up, arp)
         self._maker.make(device, tunnel or TunnelSettings())
         self.devices[name] = device
@@ -144,6 +151,7 @@ class KernelHost:
     ) -> Device:  # fmt: skip
         """Change a device."""
         old = self.device(name)
+        check_device(name, mtu, mac, is_loopback=old.kind == "loopback")
         self._maker.change(old, up=up, mtu=mtu, mac=mac, arp=arp)
         device = replace(
             old,
@@ -188,7 +196,7 @@ class KernelHost:
 
     def has_address(self, device: str, address: str) -> bool:
         """Whether a device has an address, whatever its prefix length."""
-        wanted = ip_interface(address).ip.packed
+        wanted = interface_of(device, address).ip.packed
         ifindex = self.device(device).ifindex
         return any(one.ifindex == ifindex and one.address == wanted for one in addresses.read_addresses(self.netlink))
 
@@ -196,7 +204,8 @@ class KernelHost:
         """Name the link address of a neighbour. `state`: its NUD state in lower case."""
         if state not in addresses.NUD:
             raise InputError(f"neighbour {address}: its state is {state}; there are {', '.join(sorted(addresses.NUD))}")
-        packed = ip_address(address).packed
+        check_mac(f"neighbour {address}", mac)
+        packed = address_of(address, "neighbour").packed
         one = addresses.KernelNeighbour(self.device(device).ifindex, packed, mac, state)
         addresses.put_neighbour(self.netlink, one)
         if state not in _UNRESOLVED:
@@ -204,7 +213,7 @@ class KernelHost:
 
     def delete_neighbour(self, device: str, address: str) -> None:
         """Forget a neighbour."""
-        packed = ip_address(address).packed
+        packed = address_of(address, "neighbour").packed
         addresses.delete_neighbour(self.netlink, addresses.KernelNeighbour(self.device(device).ifindex, packed))
         self.neighbours.pop((device, packed), None)
 
@@ -215,15 +224,15 @@ class KernelHost:
     def _address(
         self, device: str, address: str, peer: str | None, broadcast: str | None, more: dict[str, Any]
     ) -> addresses.KernelAddress:
-        interface = ip_interface(address)
+        interface = interface_of(device, address)
         values: dict[str, Any] = {"flags": addresses.ADDRESS_FLAGS["nodad"] if interface.version == 6 else 0}
         values |= more
         return addresses.KernelAddress(
             ifindex=self.device(device).ifindex,
             address=interface.ip.packed,
             length=interface.network.prefixlen,
-            peer=ip_address(peer).packed if peer else None,
-            broadcast=ip_address(broadcast).packed if broadcast else None,
+            peer=address_of(peer, f"device {device}: peer").packed if peer else None,
+            broadcast=address_of(broadcast, f"device {device}: broadcast").packed if broadcast else None,
             **values,
         )
 
@@ -253,8 +262,9 @@ class KernelHost:
     ) -> Route:
         """Add a route with the programs that it carries; see `EmbeddedHost.add_route`. A program is one that `load` of
         this host or `routebpf.load` gave."""
-        network = _network(prefix, via, src)
+        network = network_of(prefix, via, src)
         hop = gateway_hop(dev, via, Hop(dev, xmit=xmit, in_=in_, out=out, headroom=headroom, realm=realm))
+        check_route(network, type, (hop, *nexthops), table=table, metric=metric, tos=tos, mtu=mtu)
         hops = nexthops or (hop,)
         wanted = Wanted(
             prefix=network,
@@ -263,7 +273,7 @@ class KernelHost:
             table=None if table == TABLE_MAIN else table,
             metric=metric,
             tos=tos,
-            source=ip_address(src).packed if src else None,
+            source=address_of(src, f"route {network}: src").packed if src else None,
             metrics=[Metric("mtu", mtu)] if mtu else [],
             onlink=[onlink] * len(hops),
         )
@@ -288,7 +298,7 @@ class KernelHost:
         type: str | None = None,
     ) -> Route:
         """Take away the first route to the prefix that fits what is given. Raises InputError if none does."""
-        network = _network(prefix, via, None)
+        network = network_of(prefix, via, None)
         hops = (gateway_hop(dev, via, Hop(dev)),) if via or dev else ()
         wanted = Wanted(
             prefix=network, hops=hops, type=type, table=table, metric=metric, tos=tos or 0, protocol=0, scope=255
@@ -371,7 +381,7 @@ class KernelHost:
         """Send a packet, from its IP header on, by a raw socket with IP_HDRINCL and IP_RECVERR."""
         from routebpf.hosts.kernel_replay import run_one
 
-        return run_one(self, packet, time=time, mark=mark, ingress=None)
+        return run_one(self, check_packet(packet, time), time=time, mark=mark, ingress=None)
 
     def receive(self, packet: bytes, device: str, *, time: int = 0, mark: int = 0) -> Sent:
         """A packet, from its IP header on, comes in by a device's wire. It has no mark there: `mark` is to be 0."""
@@ -379,7 +389,7 @@ class KernelHost:
 
         if mark:
             raise InputError("a packet that comes in by a wire has no mark")
-        return run_one(self, packet, time=time, mark=0, ingress=self._way_in(device))
+        return run_one(self, check_packet(packet, time), time=time, mark=0, ingress=self._way_in(device))
 
     def replay(
         self,
@@ -397,8 +407,8 @@ class KernelHost:
         from routebpf.hosts.kernel_replay import run_capture
 
         return run_capture(
-            self, packets, write, None if device is None else self._way_in(device), keep_packets=keep_packets, columns=columns,
-            progress=progress, watch=watch,
+            self, packets, write, None if device is None else self._way_in(device), keep_packets=keep_packets,
+            columns=columns, progress=progress, watch=watch,
         )  # fmt: skip
 
     def trace(self) -> None:
@@ -451,16 +461,6 @@ class _ForeignProgram:
     @property
     def entry(self) -> int:
         raise NetlinkError(f"program {self.name} is the kernel's", errno.EINVAL)
-
-
-def _network(prefix: str, via: str | None, src: str | None) -> Prefix:
-    if prefix == "default":
-        like = next((one for one in (via, src) if one), "0.0.0.0")
-        return ip_network("::/0" if isinstance(ip_address(like), IPv6Address) else "0.0.0.0/0")
-    try:
-        return ip_network(prefix)
-    except ValueError as error:
-        raise InputError(f"route {prefix}: {error}") from None
 
 
 def _rule(rule: Rule, family: int) -> addresses.KernelRule:

@@ -9,11 +9,11 @@ import socket
 import struct
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from ipaddress import ip_address
 from typing import Any, NamedTuple
 
 from routebpf.datapath.fib import ERROR_TYPES, ROUTE_TYPES, TABLE_LOCAL, TABLE_MAIN, Hop, Prefix, Route
 from routebpf.errors import InputError
+from routebpf.hosts.arguments import address_of
 from routebpf.kernel.lwt_encap import BpfEncap, EncapProgram
 from routebpf.kernel.netlink import attributes, read_attributes
 from routebpf.kernel.routes import RTA, RTNH_F_ONLINK, KernelRoute, NextHop
@@ -213,5 +213,5 @@ def gateway_hop(device: str | None, via: str | None, hop: Hop) -> Hop:
     """A hop by a device and, if it is said, a gateway."""
     if via is None:
         return hop
-    gateway = ip_address(via)
+    gateway = address_of(via, "via")
     return Hop(device, int(gateway), gateway.version, 1, hop.realm, hop.xmit, hop.in_, hop.out, hop.headroom)

@@ -8,6 +8,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
 from routebpf.errors import InputError
+from routebpf.hosts.arguments import check_cpus
 from routebpf.hosts.program_effects import is_plain
 from routebpf.objects.loader import load_object
 from routebpf.objects.model import MapDefinition, Object, Program
@@ -34,10 +35,12 @@ class LoadedProgram:
 
     @property
     def name(self) -> str:
+        """That of its function."""
         return self.program.name
 
     @property
     def section(self) -> str:
+        """The ELF section that it is of."""
         return self.program.section
 
     @property
@@ -107,6 +110,7 @@ class LoadedObject:
     def __init__(self, source: Object, *, engine: Engine, cpus: int, verify: bool = True) -> None:
         if engine == "jit" and not verify:
             raise InputError(f"{source.path}: only the interpreter runs a program that the verifier has not seen")
+        check_cpus(cpus)
         self.object = source
         self.engine = engine
         self.verify = verify

@@ -65,10 +65,12 @@ class Replay:
 
     @property
     def packets(self) -> int:
+        """How many packets there were."""
         return int(self.route_counts[:, :, 0].sum())
 
     @property
     def bytes(self) -> int:
+        """Their bytes, from their IP headers on."""
         return int(self.route_counts[:, :, 1].sum())
 
     @property

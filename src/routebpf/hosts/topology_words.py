@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Generic, TypeVar
 
 from routebpf.errors import InputError
+from routebpf.hosts.arguments import is_device_name
 
 T = TypeVar("T")
 
@@ -205,6 +206,6 @@ def is_help(word: str) -> bool:
 def device_name_here(words: Words) -> str:
     """The word under the cursor as the name of a new device (kernel: net/core/dev.c, dev_valid_name)."""
     word = words.word
-    if not 0 < len(word) < 16 or word in (".", "..") or any(c in "/:" or c.isspace() for c in word):
+    if not is_device_name(word):
         raise words.refuse('a device name, of 1 to 15 characters without "/", ":" and spaces')
     return word
