@@ -41,6 +41,7 @@ def push_callback(run: Run, effects: Effects, number: int, one: MapFacts | None)
         function.is_async_callback = True
         _push_later(run, effects, number, one)
         return
+    run.liveness.note_write(run.at, 0)  # what the function writes, it may not: it may not be called
     queued = run.push(function.start)
     caller = queued.frames[-1]
     frame = _entered(run, queued, number)
@@ -60,7 +61,6 @@ def _entered(run: Run, state: State, number: int) -> Frame:
         raise Fault(Rule.DEPTH, f"the call stack of {len(state.frames) + 1} frames is too deep")
     frame = Frame(run.at, len(state.frames), number)
     state.frames.append(frame)
-    run.liveness.note_entry(run.at, run.flow.functions[number].start)
     return frame
 
 

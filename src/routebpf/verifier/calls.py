@@ -139,7 +139,6 @@ def enter(run: Run, at: int, number: int) -> Frame:
         raise Fault(Rule.DEPTH, f"the call stack of {len(frames) + 1} frames is too deep")
     frame = Frame(at, len(frames), number)
     frames.append(frame)
-    run.liveness.note_entry(at, run.flow.functions[number].start)
     return frame
 
 
@@ -222,6 +221,7 @@ def _check_within(got: Range, returns: tuple[int, int], where: str) -> None:
 def _return(run: Run) -> int:
     """kernel: prepare_func_exit()."""
     state = run.state
+    run.liveness.update(state)
     callee, caller = state.frames[-1], state.frames[-2]
     result = callee.registers[0]
     if result.type == PTR_TO_STACK:

@@ -130,21 +130,48 @@ def loop_numbers(flow: Flow) -> list[int]:
 
 
 class _Instance:
-    """A function as called along one chain of calls. Masks are over the slots of all frames, 64 bits for each."""
+    """A function as called along one chain of calls. Masks are over the slots of all frames, 64 bits for each.
 
-    __slots__ = ("live", "reads", "waiting", "writes")
+    By instruction: `reads` what may be read there, `writes` what is written on every path through it, `live` what may
+    be read from there on, `written` what is written on every path from there on. `waiting`: where the latter two are
+    out of date.
+    """
+
+    __slots__ = ("live", "reads", "waiting", "writes", "written")
 
     def __init__(self) -> None:
         self.reads: dict[int, int] = {}
         self.writes: dict[int, int] = {}
         self.live: dict[int, int] = {}
+        self.written: dict[int, int] = {}
         self.waiting: list[int] = []
+
+    def read(self, at: int, slots: int) -> None:
+        """kernel: mark_stack_read()."""
+        old = self.reads.get(at, 0)
+        if slots & ~old:
+            self.reads[at] = old | slots
+            if slots & ~self.live.get(at, 0):
+                self.waiting.append(at)
+
+    def write(self, at: int, slots: int) -> None:
+        """kernel: commit_stack_write_marks()."""
+        old = self.writes.get(at)
+        new = slots if old is None else old & slots
+        self.writes[at] = new
+        if new == (old or 0):
+            return
+        self.waiting.append(at)
+        if old:
+            self.waiting += self.written
+            self.written.clear()
 
 
 class StackLiveness:
     """Which stack slots may be read, by what the paths followed so far read.
 
-    It is only asked about a state from which every path has been followed (kernel: bpf_stack_slot_alive()).
+    It is only asked about a state from which every path has been followed (kernel: bpf_stack_slot_alive()). What is
+    noted counts from where the kernel has it count: the end of a path or of a function.
     """
 
     def __init__(self, flow: Flow) -> None:
@@ -154,45 +181,39 @@ class StackLiveness:
         for at, following in enumerate(flow.successors):
             for one in following:
                 self._predecessors.setdefault(one, []).append(at)
-        self._entries: dict[int, set[int]] = {}  # by call: where the functions start that it calls
-        self._changed: set[tuple[int, ...]] = set()
-        self._chain: tuple[int, ...] = ()
         self._current = _Instance()
 
     def enter(self, state: State) -> None:
         """The path goes on in another function, or another path is taken up."""
-        self._chain = self._chain_of(state, len(state.frames))
-        self._current = self._instance(self._chain)
-
-    def note_entry(self, callsite: int, start: int) -> None:
-        """The call at `callsite` calls the function that starts at `start`, itself or by a callback."""
-        self._entries.setdefault(callsite, set()).add(start)
+        self._current = self._instance(self._chain_of(state, len(state.frames)))
 
     def note_read(self, at: int, frame: int, spi: int) -> None:
-        bit = 1 << (frame * 64 + spi)
-        current = self._current
-        if not current.reads.get(at, 0) & bit:
-            current.reads[at] = current.reads.get(at, 0) | bit
-            current.waiting.append(at)
-            self._changed.add(self._chain)
+        self._current.read(at, 1 << (frame * 64 + spi))
 
     def note_write(self, at: int, written: int) -> None:
         """Instruction `at` was followed, and wrote the whole of these slots; every path through it must have."""
-        current = self._current
-        old = current.writes.get(at)
-        if old is None:
-            current.writes[at] = written
-            if written & current.live.get(at, 0):
-                current.waiting.append(at)
-                self._changed.add(self._chain)
-        elif old & ~written:
-            current.writes[at] = old & written
-            current.waiting.append(at)
-            self._changed.add(self._chain)
+        self._current.write(at, written)
+
+    def update(self, state: State) -> None:
+        """The path or the innermost function ends here (kernel: bpf_update_live_stack()).
+
+        What a function reads and writes of its callers' frames, its call reads and writes.
+        """
+        for depth in range(len(state.frames), 0, -1):
+            instance = self._instance(self._chain_of(state, depth))
+            if not instance.waiting:
+                continue
+            self._settle(instance)
+            if depth == 1:
+                return
+            outer, callsite = self._instance(self._chain_of(state, depth - 1)), state.frames[depth - 1].callsite
+            start = self._flow.functions[state.frames[depth - 1].function].start
+            of_callers = (1 << (depth - 1) * 64) - 1
+            outer.read(callsite, instance.live.get(start, 0) & of_callers)
+            outer.write(callsite, instance.written.get(start, 0) & of_callers)
 
     def alive(self, state: State) -> list[int]:
         """By frame of `state`: the slots that may be read, as bits."""
-        self._settle_all()
         frames = state.frames
         masks = self._instance(self._chain_of(state, len(frames))).live.get(state.at, 0)
         for number in range(len(frames) - 1):
@@ -203,8 +224,11 @@ class StackLiveness:
 
     def _chain_of(self, state: State, depth: int) -> tuple[int, ...]:
         frames = state.frames
-        start = self._flow.functions[frames[0].function].start
-        return (start, *(frames[number].callsite for number in range(1, depth)))
+        functions = self._flow.functions
+        chain = [functions[frames[0].function].start]
+        for frame in frames[1:depth]:
+            chain += frame.callsite, functions[frame.function].start
+        return tuple(chain)
 
     def _instance(self, chain: tuple[int, ...]) -> _Instance:
         found = self._instances.get(chain)
@@ -212,38 +236,21 @@ class StackLiveness:
             found = self._instances[chain] = _Instance()
         return found
 
-    def _settle_all(self) -> None:
-        """What a function may read of its callers' frames, its call may read: carry that outwards."""
-        changed = self._changed
-        while changed:
-            chain = max(changed, key=len)
-            changed.remove(chain)
-            instance = self._instance(chain)
-            self._settle(instance)
-            if len(chain) == 1:
-                continue
-            callsite, depth = chain[-1], len(chain) - 1
-            mask = 0
-            for entry in self._entries.get(callsite, ()):
-                mask |= instance.live.get(entry, 0)
-            mask &= (1 << depth * 64) - 1
-            outer = self._instance(chain[:-1])
-            old = outer.reads.get(callsite, 0)
-            if mask & ~old:
-                outer.reads[callsite] = old | mask
-                outer.waiting.append(callsite)
-                changed.add(chain[:-1])
-
     def _settle(self, instance: _Instance) -> None:
-        """Carry what is newly read back to where it may come from."""
-        waiting, live, reads, writes = instance.waiting, instance.live, instance.reads, instance.writes
+        """Carry what is newly read or written back to where it may come from (kernel: update_instance())."""
+        waiting, live, written = instance.waiting, instance.live, instance.written
+        reads, writes = instance.reads, instance.writes
         successors, predecessors = self._flow.successors, self._predecessors
         while waiting:
             at = waiting.pop()
-            after = 0
+            if not successors[at]:
+                continue
+            after, later = 0, -1
             for following in successors[at]:
                 after |= live.get(following, 0)
-            new = after & ~writes.get(at, 0) | reads.get(at, 0)
-            if new != live.get(at, 0):
-                live[at] = new
+                later &= written.get(following, 0)
+            wrote = writes.get(at, 0)
+            before, from_here = after & ~wrote | reads.get(at, 0), later | wrote
+            if before != live.get(at, 0) or from_here != written.get(at, 0):
+                live[at], written[at] = before, from_here
                 waiting.extend(predecessors.get(at, ()))

@@ -80,8 +80,7 @@ def visited(run: Run, at: int) -> bool:
     add = force or (run.jumps - run.jumps_at_checkpoint >= 2 and run.processed - run.processed_at_checkpoint >= 8)
     known = run.explored.setdefault((at, run.frame.callsite), [])
     _clean(run, known)
-    evicted = False
-    for one in reversed(known):
+    for one in known[::-1]:
         hit = False
         is_loop = False
         if one.state.branches:
@@ -103,10 +102,7 @@ def visited(run: Run, at: int) -> bool:
             one.misses += 1
         patience = 64 if run.flow.checkpoints[at] and one.state.branches else 3
         if one.misses > one.hits * patience + patience:
-            one.hits = -1
-            evicted = True
-    if evicted:
-        known[:] = [one for one in known if one.hits >= 0]
+            known.remove(one)
     if add:
         _add_checkpoint(run, at, known)
     return False

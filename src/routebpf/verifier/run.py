@@ -227,6 +227,7 @@ def follow(
             at = following
             continue
         ended(run)
+        run.liveness.update(run.state)
         if not run.waiting:
             return
         state, at, previous = run.waiting.pop()
