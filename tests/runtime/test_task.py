@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from call_oracle import At, Call, Program, in_kernel, in_ours
 from routebpf.runtime.cpu import new_cpu
 
 PR_SET_NAME = 15
+FIRST_PID_NAMESPACE = 0xEFFFFFFC
 
 
 @pytest.fixture
@@ -45,3 +47,19 @@ def test_ids_are_those_of_process_0_and_root() -> None:
     assert in_ours(program).results == in_kernel(program).results
     own = Program([Call("bpf_get_current_pid_tgid"), Call("bpf_get_current_cgroup_id")], bytes(8))
     assert in_ours(own).results == [0, 1]
+
+
+@pytest.mark.kernel
+def test_ids_by_a_pid_namespace_are_given_where_it_is_the_task_s() -> None:
+    """Into 0xaa: all of them where the kernel gives none, and two ids where it gives those of this process."""
+    own = os.stat("/proc/self/ns/pid")
+    cases = [(0, 0, 8), (own.st_dev | 1 << 32, own.st_ino, 8), (own.st_dev, own.st_ino, 12)]
+    if own.st_ino == FIRST_PID_NAMESPACE:
+        cases.append((own.st_dev, own.st_ino, 8))
+    for device, inode, size in cases:
+        steps = [Call("bpf_get_ns_current_pid_tgid", (device, inode, At(0), size))]
+        program = Program(steps, b"\xaa" * 16)
+        ours, theirs = in_ours(program), in_kernel(program)
+        assert ours.results == theirs.results
+        assert ours.memory[8:] == theirs.memory[8:]
+        assert ours.memory[:8] == bytes(8)

@@ -1,12 +1,13 @@
 """The task that happens to run: here, as on a router that forwards in softirq, the idle task of the CPU.
 
-It is process 0, swapper/N on CPU N, of user and group 0, in the root cgroup. kernel: kernel/bpf/helpers.c;
-include/linux/cgroup.h, the root's id is 1.
+It is process 0, swapper/N on CPU N, of user and group 0, in the root cgroup and the first pid namespace. kernel:
+kernel/bpf/helpers.c; include/linux/cgroup.h, the root's id is 1.
 """
 
 from __future__ import annotations
 
 from routebpf.runtime.cpu import CPU_ID
+from routebpf.runtime.errno_values import EINVAL
 from routebpf.runtime.memory import copy, fill, load32, low32, stack, store64
 from routebpf.runtime.native import native
 from routebpf.runtime.text_output import put_number
@@ -14,10 +15,25 @@ from routebpf.runtime.text_output import put_number
 _ROOT_CGROUP = 1
 _SWAPPER = int.from_bytes(b"swapper/", "little")
 _COMM_BYTES = 16  # TASK_COMM_LEN
+# The first pid namespace, by the device and inode that stat() of /proc/1/ns/pid gives: PROC_PID_INIT_INO of nsfs, which
+# is the fourth of the devices that are none (0:4) on the kernels that were looked at.
+_PIDNS_DEVICE = 4
+_PIDNS_INODE = 0xEFFFFFFC
+_PIDNS_INFO_BYTES = 8  # struct bpf_pidns_info
 
 
 @native
 def bpf_get_current_pid_tgid(cpu: int) -> int:
+    return 0
+
+
+@native
+def bpf_get_ns_current_pid_tgid(cpu: int, dev: int, ino: int, out: int, size: int) -> int:
+    """Both ids, which are 0, where device and inode are those of the task's pid namespace; else EINVAL, and zeros."""
+    size = low32(size)
+    fill(out, 0, size)
+    if size != _PIDNS_INFO_BYTES or dev != _PIDNS_DEVICE or ino != _PIDNS_INODE:
+        return -EINVAL
     return 0
 
 
