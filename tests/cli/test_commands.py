@@ -175,6 +175,19 @@ def test_spec_finds_rows_whatever_their_case() -> None:
     assert [row["id"] for row in report("spec", "helpers", "--find", "skb_change_head")["helpers"]] == [43]
 
 
+def test_spec_says_what_the_embedded_host_does_not_have(tmp_path: Path) -> None:
+    """Which is what `exec` refuses as missing."""
+    rows = {row["name"]: row for row in report("spec", "helpers")["helpers"]}
+    for name, body in (
+        ("bpf_send_signal", "return bpf_send_signal(1) ? 1 : 0;"),
+        ("bpf_get_route_realm", "return bpf_get_route_realm(skb);"),
+    ):
+        found = rows[name]["embedded"]
+        text = routebpf("spec", "helpers", "--find", f"{name}(").stdout
+        assert (", not on the embedded host. " in text) is not found
+        routebpf("exec", program_file(tmp_path, body), code=0 if found else 3)
+
+
 def test_spec_says_that_nothing_was_found() -> None:
     assert "no row of kfuncs, maps holds 'unheard of'" in complaint(
         "spec", "kfuncs", "maps", "--find", "unheard of", code=1

@@ -23,16 +23,21 @@ def _context(row: dict[str, Any]) -> tuple[str, str, str]:
 
 def _helper(row: dict[str, Any]) -> tuple[str, str, str]:
     licence = ", for GPL programs only" if row["gpl_only"] else ""
-    return row["id"], row["prototype"], f"{_listed(row['program_types'])} since {row['since']}{licence}"
+    note = f"{_listed(row['program_types'])} since {row['since']}{licence}{_where(row)}"
+    return row["id"], row["prototype"], note
 
 
 def _kfunc(row: dict[str, Any]) -> tuple[str, str, str]:
-    return "", row["prototype"], f"{_listed(row['program_types'])} since {row['since']}"
+    return "", row["prototype"], f"{_listed(row['program_types'])} since {row['since']}{_where(row)}"
 
 
 def _map_type(row: dict[str, Any]) -> tuple[str, str, str]:
     helpers = f", with {_listed(row['helpers'])}" if row["helpers"] else ""
-    return row["number"], f"BPF_MAP_TYPE_{row['name']}", f"since {row['since']}{helpers}"
+    return row["number"], f"BPF_MAP_TYPE_{row['name']}", f"since {row['since']}{helpers}{_where(row)}"
+
+
+def _where(row: dict[str, Any]) -> str:
+    return "" if row["embedded"] else ", not on the embedded host"
 
 
 # How people are shown a row of each table: its number, its name, and what is to be known; then comes its `doc`.
@@ -53,10 +58,8 @@ def command(tables: tuple[str, ...], find: str, as_json: bool) -> None:
 
     TABLES: context, helpers, kfuncs, maps; all of them where none is named.
     """
-    from routebpf.spec.tables import rows
-
     found = {
-        name: [row for row in rows(name) if find.lower() in str(list(row.values())).lower()]
+        name: [row for row in _rows(name) if find.lower() in str(list(row.values())).lower()]
         for name in tables or _SHOWN
     }
     if as_json:
@@ -67,6 +70,20 @@ def command(tables: tuple[str, ...], find: str, as_json: bool) -> None:
         for name, lines in found.items():
             if lines:
                 _print(name, lines)
+
+
+def _rows(table: str) -> list[dict[str, Any]]:
+    """The rows of a table, each with whether the embedded host has what it is about."""
+    from routebpf.runtime.maps import has_map_type
+    from routebpf.runtime.registry import is_implemented
+    from routebpf.spec.tables import rows
+
+    has: dict[str, Callable[[dict[str, Any]], bool]] = {
+        "helpers": lambda row: is_implemented(row["name"]),
+        "kfuncs": lambda row: is_implemented(row["name"]),
+        "maps": lambda row: has_map_type(row["number"]),
+    }
+    return [row | ({"embedded": has[table](row)} if table in has else {}) for row in rows(table)]
 
 
 def _print(table: str, rows: list[dict[str, Any]]) -> None:
