@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -42,6 +43,15 @@ def complaint(*arguments: object, code: int = 2, **options: Any) -> str:
     assert not done.stdout
     assert done.stderr.startswith("routebpf: ") or done.stderr.startswith("Usage: routebpf ")
     return done.stderr
+
+
+def imported(*arguments: object) -> set[str]:
+    """The modules that the command imports."""
+    command = [sys.executable, "-X", "importtime", str(COMMAND), *map(str, arguments)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT)
+    modules = re.findall(r"^import time: .*\| +(\S+)$", done.stderr, re.MULTILINE)
+    assert "routebpf.cli.main" in modules
+    return set(modules)
 
 
 def tcpdump(capture: object, *arguments: str, input: bytes | None = None) -> list[str]:

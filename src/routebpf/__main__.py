@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import gc
 import signal
+
+_NEW_OBJECTS = 50_000  # before garbage is looked for among them; Python's own 700 come with every module
 
 
 def main() -> None:
     """Run the command line. Ctrl-C while its modules are still read ends the process without a traceback."""
+    gc.set_threshold(_NEW_OBJECTS)
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
     from routebpf.cli.main import main as run
 
-    run()
+    try:
+        run()
+    finally:
+        gc.freeze()  # all that is left goes with the process: nobody needs to look for garbage in it
 
 
 if __name__ == "__main__":

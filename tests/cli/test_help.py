@@ -5,12 +5,11 @@ from __future__ import annotations
 import os
 import re
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
-from command_line import COMMAND, DROP_SMTP, MAIL, ROOT, routebpf
+from command_line import COMMAND, DROP_SMTP, MAIL, ROOT, imported, routebpf
 
 AUTHORS = ["run", "exec", "verify", "disasm", "spec", "bench"]
 COMMANDS = re.findall(r"^  (\w+)  ", routebpf("--help").stdout.partition("Commands:")[2], re.MULTILINE)
@@ -94,12 +93,3 @@ def test_a_warm_run_does_without_numba_and_rich() -> None:
 
 def test_disasm_does_without_what_runs_programs() -> None:
     assert imported("disasm", str(DROP_SMTP)).isdisjoint({"numpy", "llvmlite", "numba", "rich"})
-
-
-def imported(*arguments: str) -> set[str]:
-    """The modules that the command imports."""
-    command = [sys.executable, "-X", "importtime", str(COMMAND), *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT)
-    modules = re.findall(r"^import time: .*\| +(\S+)$", done.stderr, re.MULTILINE)
-    assert "routebpf.cli.main" in modules
-    return set(modules)

@@ -13,8 +13,9 @@ from typing import Any
 
 import pytest
 
-from command_line import COMMAND, ROOT, complaint, report, routebpf
+from command_line import COMMAND, ROOT, complaint, imported, report, routebpf
 from operator_ground import COUNT, OperatorGround, operator_ground
+from routebpf.objects.compiler import compile_source
 
 pytestmark = pytest.mark.kernel
 
@@ -142,6 +143,9 @@ def test_prefixes_come_from_a_file_too(ground, here, passing, tmp_path):
     file.write_text(f"{PREFIX}\n10.0.0.1/8\n")
     said = complaint("attach", passing, "--from", file, *here)
     assert f"{file}:2: '10.0.0.1/8' is no prefix: it has bits beyond its length; did you mean 10.0.0.0/8?" in said
+    for damage in (b"\xff", b"\0"):
+        file.write_bytes(f"{PREFIX}\n10.0.0.".encode() + damage)
+        assert re.search(r":2: '10\.0\.0\.\S+' is no prefix", complaint("attach", passing, "--from", file, *here))
 
 
 def test_many_routes_are_counted_not_listed(ground, here, passing):
@@ -149,6 +153,13 @@ def test_many_routes_are_counted_not_listed(ground, here, passing):
     ground.batch("\n".join(f"route add {one} via 10.0.0.2" for one in prefixes))
     assert routebpf("attach", passing, *prefixes, *here).stdout == "attached: 200 routes\n"
     assert routebpf("detach", "--all", *here).stdout == "detached: 200 routes\n"
+
+
+def test_what_attach_does_not_need_it_does_not_import(here, passing, tmp_path):
+    compiled = tmp_path / "count.o"
+    compiled.write_bytes(compile_source(passing))
+    unneeded = {"numpy", "elftools", "subprocess", "shutil", "tempfile", "routebpf.isa.disassembler", "logging"}
+    assert imported("attach", compiled, PREFIX, *here) & unneeded == set()
 
 
 def test_tables_go_by_name_or_number(ground, here, passing):

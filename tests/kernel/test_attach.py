@@ -21,6 +21,7 @@ from routebpf.kernel.ledger import identify, locked_ledger
 from routebpf.kernel.map_open import map_at
 from routebpf.kernel.namespaces import open_socket
 from routebpf.kernel.programs import program_at
+from routebpf.kernel.route_identity import read_key
 from without_capabilities import without
 
 pytestmark = pytest.mark.kernel
@@ -571,6 +572,27 @@ def test_ten_thousand_routes_in_one_go(ground, read):
     assert ground.bare_routes() == before
     assert len(ground.pinned()) == 2
     ground.detach(*prefixes)
+    assert ground.routes() == before
+
+
+def test_routes_of_many_kinds_in_one_go_are_told_in_the_order_asked_for(ground, read):
+    """Routes that are alike are handled together; here hardly any two neighbours are."""
+    ways = ("via 10.0.0.2", "via 10.0.1.2 mtu 1300", "dev veth1", "via 10.0.0.2 metric 7")
+    prefixes = [f"11.0.{number}.0/{24 + number % 3}" for number in range(100)]
+    ground.batch("\n".join(f"route add {one} {ways[number % 4]}" for number, one in enumerate(prefixes)))
+    ground.ip("-6 route add fd90::/32 via fd00::2")
+    ground.ip("-6 route add fd91::/32 nexthop via fd00::2 nexthop via fd01::2")
+    before = ground.routes()
+    wanted = ["fd91::/32", *prefixes[::-1], "fd90::/32"]
+    ground.attach(read(DROP), *prefixes[::7])
+    done = ground.attach(read(PASS), *wanted, *wanted)
+    assert [one.key for one in done] == [one.route.key for one in done]
+    assert [read_key(one.key).prefix for one in done] == wanted
+    assert {read_key(one.key).prefix for one in done if one.what == "replace"} == set(prefixes[::7])
+    assert ground.bare_routes() == before
+    assert {one[0] for one in state(ground)} == {"attached"}
+    undone = ground.detach(*wanted)
+    assert [read_key(one.key).prefix for one in undone] == wanted
     assert ground.routes() == before
 
 

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 _STANDARD_INPUT = "-"
+_MAIN, _MAIN_TABLE = "main", 254
 
 namespace_option = click.option(
     "--namespace", metavar="NAME", help="The network namespace, as ip netns lists it; this process's if not given."
@@ -29,6 +30,8 @@ from_option = click.option(
 
 
 def _table(_ctx: click.Context, _param: click.Parameter, value: str) -> int:
+    if value == _MAIN:
+        return _MAIN_TABLE
     from routebpf.hosts.topology_names import TABLES
 
     number = TABLES.number(value)
@@ -41,7 +44,7 @@ def selection_options(command: _F) -> _F:
     """--table, --metric, --tos, --device: which of a prefix's routes is meant."""
     for option in reversed(
         (
-            click.option("--table", callback=_table, default="main", show_default=True, help="Its routing table."),
+            click.option("--table", callback=_table, default=_MAIN, show_default=True, help="Its routing table."),
             click.option("--metric", type=click.IntRange(0, 0xFFFFFFFF), help="Its metric, where several have one."),
             click.option("--tos", type=click.IntRange(0, 255), help="Its TOS."),
             click.option("--device", metavar="DEVICE", help="A device that it goes by."),

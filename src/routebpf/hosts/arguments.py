@@ -10,8 +10,8 @@ from typing import Any
 
 from routebpf.datapath.fib import ROUTE_TYPES, Hop, Prefix
 from routebpf.errors import InputError
+from routebpf.hosts.device_names import LONGEST_NAME, is_device_name
 
-_LONGEST_NAME = 15  # kernel: IFNAMSIZ, less the NUL
 _MTU_RANGE = (68, 65535)  # kernel: ETH_MIN_MTU, ETH_MAX_MTU; dev_validate_mtu()
 _MAC_BYTES = 6
 _LAST_NANOSECOND = (1 << 63) - 1
@@ -46,16 +46,10 @@ def network_of(prefix: str, via: str | None, source: str | None) -> Prefix:
         raise InputError(f"route {prefix}: {error}") from None
 
 
-def is_device_name(name: str) -> bool:
-    """Whether a device can have that name. kernel: net/core/dev.c, dev_valid_name()."""
-    is_short = 0 < len(name.encode("utf-8", "surrogateescape")) <= _LONGEST_NAME
-    return is_short and name not in (".", "..") and not any(one in "/:" or one.isspace() for one in name)
-
-
 def check_device(name: str, mtu: int | None, mac: bytes | None, *, is_loopback: bool) -> None:
     """Refuse a name, an MTU or a link address that no device has; None: not said."""
     if not is_device_name(name):
-        raise InputError(f'device {name!r}: a name has 1 to {_LONGEST_NAME} bytes, without "/", ":" and spaces')
+        raise InputError(f'device {name!r}: a name has 1 to {LONGEST_NAME} bytes, without "/", ":" and spaces')
     least, most = (0, _U32 >> 1) if is_loopback else _MTU_RANGE
     if mtu is not None and not least <= mtu <= most:
         raise InputError(f"device {name}: its MTU is {mtu}; it is {least} to {most} (Invalid argument)")

@@ -5,6 +5,7 @@ All of it in a namespace made for it. Each figure is the best of several rounds.
 
 from __future__ import annotations
 
+import os
 import resource
 import shutil
 import socket
@@ -98,7 +99,7 @@ def _rates(namespace: Namespace, prefixes: list[Prefix], folder: Path, rounds: i
     def by_call() -> None:
         attach(source, source.program(), prefixes, AttachOptions(), namespace=namespace)
 
-    code = "from routebpf.cli.main import main; main()"
+    code = "from routebpf.__main__ import main; main()"  # as the script does that is installed
     command = [sys.executable, "-c", code, "attach", str(compiled), "--from", str(listed)]
     ours, whole = best(by_call, lambda: take_off(force=False)), [*command, "--namespace", namespace.name]
     yield AttachFigure("attach, the call", ours, len(prefixes))
@@ -126,4 +127,6 @@ def _may_open(count: int) -> bool:
 
 
 def _run(command: list[str]) -> None:
-    subprocess.run(command, check=True, capture_output=True)
+    # A user's Python keeps what it compiled of its modules; where it is told not to, it compiles them at each start.
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    subprocess.run(command, check=True, capture_output=True, env=environment)

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Generic, TypeVar
 
 from routebpf.errors import InputError
-from routebpf.hosts.arguments import is_device_name
+from routebpf.hosts.device_names import is_device_name
 
 T = TypeVar("T")
 

@@ -1,10 +1,25 @@
-"""Instructions of BPF (ISA v4, RFC 9669): decode, encode, assemble, disassemble. Opcodes are in `isa.opcodes`."""
+"""Instructions of BPF (ISA v4, RFC 9669): decode, encode, assemble, disassemble. Opcodes are in `isa.opcodes`.
 
-from routebpf.isa.assemble import assemble
-from routebpf.isa.disassemble import Names, disassemble, disassemble_lines, disassemble_one
+Most commands have nothing to do with text: what reads and writes it is imported at its first use.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
 from routebpf.isa.instruction import SLOT_BYTES, Instruction, decode, encode, load_wide, signed32, wide_immediate
 from routebpf.isa.opcodes import FORMS, AtomicKind, Form, Kind
 
+if TYPE_CHECKING:
+    from routebpf.isa.assembler import assemble
+    from routebpf.isa.disassembler import Names, disassemble, disassemble_lines, disassemble_one
+
+_MODULES = {
+    "Names": "disassembler",
+    "assemble": "assembler",
+    "disassemble": "disassembler",
+    "disassemble_lines": "disassembler",
+    "disassemble_one": "disassembler",
+}
 __all__ = [
     "FORMS",
     "SLOT_BYTES",
@@ -23,3 +38,11 @@ __all__ = [
     "signed32",
     "wide_immediate",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
+    globals()[name] = value
+    return value

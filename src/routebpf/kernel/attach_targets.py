@@ -179,12 +179,9 @@ class Routes:
         return [Route(shape, prefix.address) for shape in self.shapes_of(prefix)]
 
 
-def choose_shape(routes: Routes, prefix: Prefix, wanted: Selection, devices: Devices) -> Shape | None:
-    """The shape of the route of a prefix that is meant, None if there is none. Raises InputError if several may be, or
-    for one that a replace would not reach."""
-    there = routes.shapes_of(prefix)
-    if len(there) == 1 and wanted.is_any:
-        return there[0]
+def choose_shape(there: Sequence[Shape], prefix: Prefix, wanted: Selection, devices: Devices) -> Shape | None:
+    """Which of the routes of a prefix is meant: its shape, None if there is none. Raises InputError if several may be,
+    or for one that a replace would not reach."""
     ifindex = devices.index(wanted.device) if wanted.device else None
     found = [one for one in there if _fits(one.route, wanted, ifindex)]
     if len(found) > 1:

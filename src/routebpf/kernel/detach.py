@@ -174,7 +174,7 @@ def _goes_by(shape: Shape | None, ifindex: int) -> bool:
 
 def _others(operation: Operation, routes: Routes, prefix: Prefix, selection: Selection, force: bool) -> RouteKey:
     """A route that carries a program of somebody else."""
-    shape = choose_shape(routes, prefix, selection, operation.devices)
+    shape = choose_shape(routes.shapes_of(prefix), prefix, selection, operation.devices)
     if shape is None or not shape.programs:
         what = "there is no such route" if shape is None else "its route carries no program"
         raise InputError(f"detach {prefix}: nothing is attached in table {table_name(selection.table)}: {what}")

@@ -15,7 +15,6 @@ from routebpf.kernel.map_create import create_map
 from routebpf.kernel.map_open import differences, open_map
 from routebpf.kernel.maps import KernelMap
 from routebpf.kernel.object_btf import load_btf
-from routebpf.kernel.perf_reader import PerfEventArrayMap
 from routebpf.kernel.programs import KernelProgram, load_program
 from routebpf.kernel.running import kernel_version
 from routebpf.objects.model import MapDefinition, Object, Program
@@ -39,6 +38,8 @@ class KernelObject:
 
     def open_perf_buffers(self) -> None:
         """Keep what programs put out to perf event arrays from now on, until `consume()` of the map takes it out."""
+        from routebpf.kernel.perf_reader import PerfEventArrayMap
+
         for one in self.maps.values():
             if isinstance(one, PerfEventArrayMap):
                 one.open()

@@ -34,7 +34,7 @@ from dataclasses import dataclass, field, replace
 from functools import cache
 
 from routebpf.errors import InputError
-from routebpf.isa.disassemble import Names
+from routebpf.isa.disassembler import Names
 from routebpf.isa.instruction import Instruction, load_wide, signed32
 from routebpf.isa.opcodes import (
     ADDR_SPACE_CAST,
@@ -117,7 +117,7 @@ def _assemble_line(line: str, target: _Text, where: str) -> None:
             slots = build(_Fields(found, target, where))
             target.slots.extend(slots)
             return
-    raise _LineError("is no instruction in the kernel's syntax (see routebpf.isa.assemble)")
+    raise _LineError("is no instruction in the kernel's syntax (see routebpf.isa.assembler)")
 
 
 @dataclass(slots=True)
