@@ -15,7 +15,9 @@ A mark above a block, `<!-- clang N -->`, `<!-- root -->` or `<!-- root, clang N
 
 from __future__ import annotations
 
+import os
 import re
+import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -47,6 +49,11 @@ _VARYING_IN_KERNEL = (
     (re.compile(r"\b\d{10,}\b"), "…"),
     (re.compile(r"(?<=^Linux ).*$|[\d,]+ types", re.MULTILINE), "…"),
     (re.compile(r" +"), " "),
+)
+# What `bench` shows only where there is tcpdump, or only to root.
+_BENCH_ONLY_WITH = (
+    (shutil.which("tcpdump") is not None, re.compile(r"^.*: tcpdump .*\n", re.MULTILINE), ""),
+    (os.geteuid() == 0, re.compile(r" (?:…|-)$", re.MULTILINE), ""),
 )
 _BENCH_NUMBER = re.compile(
     r"[\d,]+\.\d+$|[\d,]+\.\d+(?= )|[\d,]+(?= +[\d,]+\.\d+$)|(?<= )(?:\d+|-)$", re.MULTILINE
@@ -131,6 +138,8 @@ def masked(output: str, command: str = "") -> str:
         text = pattern.sub(instead, text)
     if command.startswith("routebpf bench"):
         text = re.sub(r" +", " ", _BENCH_NUMBER.sub("…", text))
+        for is_there, pattern, instead in _BENCH_ONLY_WITH:
+            text = text if is_there else pattern.sub(instead, text)
     return text
 
 
