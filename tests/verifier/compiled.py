@@ -8,9 +8,12 @@ from __future__ import annotations
 import shutil
 import subprocess
 import tempfile
+from collections.abc import Iterator
 from functools import cache
 from itertools import product
 from pathlib import Path
+
+from against_kernel import Subject
 
 from compilers import commands
 from routebpf.hosts.verification import ProgramVerdict, verify_programs
@@ -57,6 +60,15 @@ def read(source: Path, optimisation: str, cpu: str) -> Object:
     """The object, for the running kernel's types if there are any."""
     types = kernel_btf() if has_kernel_btf() else None
     return load_object(compiled(source, optimisation, cpu), target_btf=types, name=source.name)
+
+
+def subjects(source: Path, optimisation: str, cpu: str) -> Iterator[Subject]:
+    """Its programs, to be asked about one by one."""
+    held = read(source, optimisation, cpu)
+    assert held.btf is not None
+    for one in held.programs.values():
+        maps = [held.maps[name] for name in one.maps]
+        yield Subject(one, maps, held.btf, held.license, f"{source.name} {optimisation} {cpu}")
 
 
 def verdicts(source: Path, optimisation: str, cpu: str, *, ask_kernel: bool) -> list[ProgramVerdict]:

@@ -21,7 +21,8 @@ if __name__ == "__main__":
     sys.path[:0] = [str(Path(__file__).parents[1]), str(Path(__file__).parent)]
 
 from against_kernel import Answer, Subject, kernels, ours, subject
-from compiled import SOURCES, compiler, read
+from compiled import SOURCES, compiler
+from compiled import subjects as subjects_in_c
 from corpus import all_cases
 from generate import program
 from mutate import mutated
@@ -156,13 +157,8 @@ _WEIGHT_OF_COMPILED = 4
 
 def _compiled_sources() -> Iterator[Subject]:
     for source, (optimisation, cpu) in product(SOURCES, _COMPILED_WAYS):
-        if compiler(cpu) is None:
-            continue
-        held = read(source, optimisation, cpu)
-        for one in held.programs.values():
-            maps = [held.maps[name] for name in one.maps]
-            assert held.btf is not None
-            yield Subject(one, maps, held.btf, held.license, f"{source.name} {optimisation} {cpu}")
+        if compiler(cpu) is not None:
+            yield from subjects_in_c(source, optimisation, cpu)
 
 
 def hunt(count: int, seed: int, jobs: int, with_sources: bool = True) -> Tally:

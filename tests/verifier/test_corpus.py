@@ -7,7 +7,7 @@ from pathlib import Path
 
 import compiled
 import pytest
-from against_kernel import kernel_btf, kernels, ours
+from against_kernel import Subject, kernel_btf, kernels, ours
 from corpus import Case, all_cases, files, read_cases
 from record_corpus import PAGE, page_text
 
@@ -46,13 +46,25 @@ def test_the_running_kernels_verdicts_are_the_recorded_ones(path: Path) -> None:
 @pytest.mark.kernel
 def test_programs_that_both_accept_take_both_as_many_steps_and_states() -> None:
     """What is kept apart or taken for the same is what the kernel keeps apart or takes for the same."""
-    wrong = []
-    for case in CASES:
-        if case.kernel is None and case.ours is None:
-            mine, theirs = ours(case.subject()), kernels(case.subject())
-            if (mine.processed, mine.states) != (theirs.processed, theirs.states):
-                wrong.append(f"{case}: {mine.processed}/{mine.states}, kernel {theirs.processed}/{theirs.states}")
-    assert wrong == []
+    both = [case for case in CASES if case.kernel is None and case.ours is None]
+    assert [f"{case}: {text}" for case in both if (text := _counted_otherwise(case.subject()))] == []
+
+
+@pytest.mark.kernel
+@pytest.mark.parametrize(("optimisation", "cpu"), [("-O1", "v1"), ("-O2", "v3")])
+def test_programs_in_c_take_both_as_many_steps_and_states(optimisation: str, cpu: str) -> None:
+    if compiled.compiler(cpu) is None:
+        pytest.skip(f"no compiler here knows {cpu}")
+    asked = [one for source in compiled.SOURCES for one in compiled.subjects(source, optimisation, cpu)]
+    taken = [one for one in asked if not one.program.name.startswith(compiled.REFUSED)]
+    assert [f"{one.program.name}: {text}" for one in taken if (text := _counted_otherwise(one))] == []
+
+
+def _counted_otherwise(asked: Subject) -> str:
+    mine, theirs = ours(asked), kernels(asked)
+    if (mine.processed, mine.states) == (theirs.processed, theirs.states):
+        return ""
+    return f"{mine.processed}/{mine.states}, kernel {theirs.processed}/{theirs.states}"
 
 
 def test_the_corpus_is_large_and_each_program_is_in_it_once() -> None:

@@ -65,10 +65,9 @@ class Ids:
         return True
 
     def match_scalars(self, old: int, new: int) -> bool:
-        """An id that only one of the two has is as good as none (kernel: check_scalar_ids())."""
+        """Whatever `new` is linked to, `old` was not (kernel: check_scalar_ids())."""
         if not old:
-            self._temporary += 1
-            old = self._temporary
+            return True
         if not new:
             self._temporary += 1
             new = self._temporary
@@ -150,7 +149,7 @@ def is_safe(run: Run, old: Register, new: Register, ids: Ids, exact: int, precis
     if kind == SCALAR_VALUE:
         if not precise and exact == NOT_EXACT and run.privileged:
             return True
-        if (old.id ^ new.id) & ADD_CONST or (old.id & ADD_CONST and old.off != new.off):
+        if old.id and ((old.id ^ new.id) & ADD_CONST or (old.id & ADD_CONST and old.off != new.off)):
             return False
         return (
             (old.range is new.range or old.range.contains(new.range))
