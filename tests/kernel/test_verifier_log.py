@@ -72,6 +72,17 @@ REFUSED = {
         """,
         r"infinite loop detected at insn \d+\n  {line} \|.*\ngive the loop an end",
     ),
+    "too many jumps pending, which the kernel calls ENOMEM": (
+        """
+        SEC("lwt_xmit") int run(struct __sk_buff *skb) {
+            int rounds = 0;
+            while (rounds < 10000 && bpf_get_prandom_u32() < 5) // here
+                rounds++;
+            return rounds;
+        }
+        """,
+        r"The sequence of 8193 jumps is too complex",
+    ),
     "too much stack": (
         """
         static __attribute__((noinline)) int deep(int *from) {

@@ -39,7 +39,11 @@ _PACKET_OUT_BYTES = 1 << 16
 _NUMBERS = {row.name: row.number for row in PROGRAM_TYPES}
 _NAMES = {row.number: row.name for row in PROGRAM_TYPES}
 # The verifier says these; any other error came before it or beside it.
-_VERIFIER_ERRNOS = frozenset((errno.EACCES, errno.EINVAL, errno.E2BIG, errno.EFAULT, errno.ENOTSUP, errno.ENOSPC))
+_VERIFIER_ERRNOS = frozenset(
+    (errno.EACCES, errno.EINVAL, errno.E2BIG, errno.EFAULT, errno.ENOTSUP, errno.ENOSPC, errno.ENOMEM)
+)
+# With too many jumps pending it says ENOMEM, as where there is no memory: its words tell the two apart.
+_TOO_COMPLEX_ERRNOS, _TOO_COMPLEX = frozenset((errno.E2BIG, errno.ENOMEM)), "jumps is too complex"
 
 
 class ProgramInfo(NamedTuple):
@@ -161,11 +165,13 @@ def load_program(
             raise permission_error(doing, NEEDS) from error
         if error.errno not in _VERIFIER_ERRNOS:
             raise _refusal(doing, error) from error
-        number = error.errno
+        number, refused = error.errno, error
     # The path of a program that is too complex is longer than any log: the verifier shall not walk it twice.
-    found = _load_with_log(request, _LAST_LOG_BYTES if number == errno.E2BIG else _FIRST_LOG_BYTES)
+    found = _load_with_log(request, _LAST_LOG_BYTES if number in _TOO_COMPLEX_ERRNOS else _FIRST_LOG_BYTES)
     if isinstance(found, KernelProgram):
         return found
+    if number == errno.ENOMEM and _TOO_COMPLEX not in found:
+        raise _refusal(doing, refused) from refused
     from routebpf.kernel.verifier_log import rejection
 
     raise rejection(program, number, found, license=license, path=path)

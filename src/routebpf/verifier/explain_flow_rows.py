@@ -115,7 +115,8 @@ FLOW_ROWS: tuple[RefusalClass, ...] = (
     RefusalClass("too-many-paths", r"The sequence of (?P<count>\d+) jumps is too complex",
                  "more than 8,192 paths would be left to follow at once",
                  "Every condition whose outcome is not known leaves one to be followed later.",
-                 "use bpf_loop() or bpf_for() for loops, or functions that are not static"),
+                 "use bpf_loop() for loops, or functions that are not static; in bpf_for() and bpf_repeat(), let no "
+                 "variable count what is decided by later: count in a map or a global variable"),
     RefusalClass("too-many-maps", r"maps per program has reached the limit",
                  "the program uses more than 64 maps",
                  "That is the kernel's limit.",
