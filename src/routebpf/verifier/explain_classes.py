@@ -80,7 +80,7 @@ def _is_moved_packet(case: Case) -> bool:
     moved = packet_moved_by(case.program, case.finding.trace)
     if moved is None or number is None or register is None or register.type != SCALAR_VALUE or register.range.is_const:
         return False
-    made = made_by(case.program, case.finding.trace, number)
+    made = made_by(case.program, case.finding.trace, number, is_pointer=True)
     if made is None or made.origin not in (Origin.READ, Origin.COMPUTED):
         return False
     return made.at not in case.finding.trace[_last(case.finding.trace, moved) :]

@@ -24,10 +24,14 @@ FLOW_ROWS: tuple[RefusalClass, ...] = (
                  "copy it to another register"),
 
     # Functions.
+    RefusalClass("timer-result", r"At async callback return the register R0 has .* should have been in \[0, 0\]",
+                 "the callback of a timer returns something else than 0",
+                 "The kernel allows for other answers later on.",
+                 "`return 0;` on every path"),
     RefusalClass("function-result", r"At (?:subprogram exit|program exit|async callback return) the register R0|R0 "
                  "not a scalar value",
                  "the function returns something else than a number that it may return",
-                 "Functions that are not static, and callbacks of timers, return numbers; those of timers only 0.",
+                 "Functions that are not static, and callbacks, return numbers.",
                  "return a number; make a function that returns a pointer `static`"),
     RefusalClass("function-argument-kind", r"Arg#(?P<position>\d+) type (?P<kind>\S+) in (?P<function>\w+)\(\) is not "
                  r"supported yet|Global function (?P<global>\w+)\(\)|reference type\('|Invalid type of function",

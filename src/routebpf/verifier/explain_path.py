@@ -118,7 +118,7 @@ def _outcome(
         return "went on" if not one.taken else "was at its limit"
     if _LOOP.search(line.text):
         return "went round again" if leads_to(program, one.to, one.at) else "was left"
-    is_clear = condition and not _is_computed(program, condition)
+    is_clear = condition and not _is_computed(program, condition) and not _is_of_a_switch(program, one.at, line)
     truth = truth_of(condition, form, instruction, one.taken) if is_clear else None
     if truth is not None:
         return f"was {_word(truth)}"
@@ -162,6 +162,21 @@ def _is_computed(program: Program, condition: str) -> bool:
     assigned = re.compile(rf"\b{name}\s*=(?!=)(.*)")
     found = (assigned.search(line.text) for line in program.lines)
     return any(one and (_COMPARISON.search(one[1]) or "!" in one[1] or "&&" in one[1]) for one in found)
+
+
+def _is_of_a_switch(program: Program, at: int, line: LineInfo) -> bool:
+    """Whether other jumps made of the same place compare with other numbers: a compiler makes one switch of several
+    conditions, and gives all of its jumps the place of the first."""
+    function = program.function_at(at)
+    for other in range(function.start, function.end) if function else ():
+        one = program.instructions[other]
+        form = FORMS[one.opcode]
+        if form is None or form.kind is not Kind.BRANCH or form.register or one.imm == program.instructions[at].imm:
+            continue
+        theirs = source_line(program, other)
+        if theirs and (theirs.file, theirs.line, theirs.column) == (line.file, line.line, line.column):
+            return True
+    return False
 
 
 def _strip_negations(condition: str) -> tuple[int, str]:
