@@ -55,6 +55,15 @@ def test_what_is_no_program_is_named(tmp_path: Path, name: str, content: object,
     assert said in message
 
 
+@needs_clang
+def test_an_object_comes_from_a_pipe_too(tmp_path: Path) -> None:
+    made = _object(tmp_path, "return 0;")
+    with subprocess.Popen(["cat", made], stdout=subprocess.PIPE) as cat:
+        assert cat.stdout is not None
+        done = routebpf("verify", "/dev/stdin", stdin=cat.stdout)
+    assert done.stdout.startswith("probe (LWT_XMIT): accepted\n")
+
+
 def test_an_object_of_another_machine_is_refused(tmp_path: Path) -> None:
     message = refused(tmp_path, shutil.which("true"), "--pcap", WEB)
     assert "not for BPF; compile with clang -target bpf" in message

@@ -30,25 +30,27 @@ def load_program_file(
     needs a compiler that is not here.
     """
     name = os.fspath(path)
-    start = _first_bytes(name)
-    if start == _ELF_MAGIC:
-        return load_object(name, program_type=program_type, target_btf=target_btf, kernel_version=kernel_version)
-    if not name.endswith(_SOURCE_SUFFIX):
-        raise InputError(f"cannot read program {name}: it is neither an ELF object nor C source (*.c)")
-    from routebpf.objects.compiler import compile_source  # an object needs none of what that imports
+    data = _read_object(name)
+    if data is None:
+        if not name.endswith(_SOURCE_SUFFIX):
+            raise InputError(f"cannot read program {name}: it is neither an ELF object nor C source (*.c)")
+        from routebpf.objects.compiler import compile_source  # an object needs none of what that imports
 
-    data = compile_source(name, clang=clang, flags=flags)
+        data = compile_source(name, clang=clang, flags=flags)
     return load_object(data, program_type=program_type, target_btf=target_btf, kernel_version=kernel_version, name=name)
 
 
-def _first_bytes(name: str) -> bytes:
+def _read_object(name: str) -> bytes | None:
+    """The whole file, read once as it may be a pipe; None if it is no ELF file."""
     try:
         with open(name, "rb") as file:
             start = file.read(len(_ELF_MAGIC))
+            if start == _ELF_MAGIC:
+                return start + file.read()
     except IsADirectoryError as error:
         raise InputError(f"cannot read program {name}: it is a directory; name the file in it") from error
     except OSError as error:
         raise InputError(f"cannot read program {name}: {error.strerror}") from error
     if not start:
         raise InputError(f"cannot read program {name}: it is empty")
-    return start
+    return None
