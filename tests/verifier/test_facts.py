@@ -35,15 +35,12 @@ def test_a_function_is_known_to_have_the_context_from_its_callers() -> None:
     assert facts.context == {4: ContextAccess(0, 4, False)}
 
 
-def test_calls_are_known_with_their_maps_and_constants() -> None:
+def test_calls_are_known_with_their_maps() -> None:
     facts = _facts(
         "r6 = r1\n*(u32 *)(r10 -4) = 0\nr2 = r10\nr2 += -4\nr1 = map[array]\ncall bpf_map_lookup_elem\n"
         "r1 = r6\nr2 = 10\nr3 = 0\ncall bpf_skb_change_tail\nr0 = 0\nexit"
     )
-    lookup, change = facts.calls[6], facts.calls[10]
-    assert (lookup.map, lookup.maps[0], lookup.callback) == (0, 0, None)
-    assert change.map is None
-    assert change.constants == (None, 10, 0, None, None)
+    assert facts.calls == {6: 0, 10: None}
 
 
 def test_a_map_that_depends_on_the_path_is_not_known() -> None:
@@ -51,20 +48,20 @@ def test_a_map_that_depends_on_the_path_is_not_known() -> None:
         "*(u32 *)(r10 -4) = 0\nr3 = *(u32 *)(r1 +0)\nr2 = r10\nr2 += -4\nr1 = map[array]\nif r3 == 0 goto out\n"
         "r1 = map[rodata]\nout: call bpf_map_lookup_elem\nr0 = 0\nexit"
     )
-    assert facts.calls[9].map is None
+    assert facts.calls == {9: None}
 
 
 def test_functions_are_known_with_their_stack() -> None:
     facts = _facts("*(u64 *)(r10 -24) = 0\ncall f\nexit\nf: r1 = r10\nr1 += -40\n*(u32 *)(r1 +4) = 0\nr0 = 0\nexit")
-    assert [(one.start, one.end, one.stack_bytes, one.frame_bytes) for one in facts.functions] == [
-        (0, 3, 24, 24),
-        (3, 8, 40, 40),
+    assert [(one.start, one.end, one.stack_bytes) for one in facts.functions] == [
+        (0, 3, 24),
+        (3, 8, 40),
     ]
 
 
 def test_a_frame_is_as_large_as_the_lowest_place_of_an_address_on_the_stack_that_varies() -> None:
     facts = _facts("r2 = *(u32 *)(r1 +0)\nr2 &= 7\nr3 = r10\nr3 += -64\nr3 += r2\n*(u8 *)(r3 +0) = 1\nr0 = 0\nexit")
-    assert facts.functions[0].frame_bytes == 64
+    assert facts.functions[0].stack_bytes == 64
 
 
 def test_code_behind_a_branch_on_constant_data_is_not_reachable() -> None:

@@ -113,7 +113,7 @@ class _ProgramWriter:
         return w.text()
 
     def _writer(self, function: FunctionFacts) -> FunctionWriter:
-        frame_bytes = -(-function.frame_bytes // _SLOT_BYTES) * _SLOT_BYTES
+        frame_bytes = -(-function.stack_bytes // _SLOT_BYTES) * _SLOT_BYTES
         if function.start:
             registers = [f"%a{number}" for number in jit_calls.ARGUMENTS]
             return FunctionWriter(

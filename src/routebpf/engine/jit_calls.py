@@ -13,7 +13,6 @@ from routebpf.runtime.bitcode import bitcode
 from routebpf.runtime.machine import function_address
 from routebpf.runtime.native import Native, closure
 from routebpf.spec import helper_name
-from routebpf.verifier.facts import CallFacts
 
 ARGUMENTS = range(1, 6)
 # Bitcode of a function and all that it calls. A hash lookup has 21 KB and takes 20 ms to compile; an update, 52 KB and
@@ -50,15 +49,12 @@ def function_symbol(start: int) -> str:
     return f"function_{start}"
 
 
-def call_helper(
-    w: FunctionWriter, number: int, known: CallFacts | None, maps: Sequence[MapFace], using: Callees
-) -> None:
-    """The helper with id `number`."""
+def call_helper(w: FunctionWriter, number: int, which: int | None, maps: Sequence[MapFace], using: Callees) -> None:
+    """The helper with id `number`; `which` of the maps its first argument is, None if that is not known."""
     name = helper_name(number) or f"helper {number}"
     if name == "bpf_tail_call":
         _tail_call(w, using)
         return
-    which = known.maps[0] if known else None
     if which is not None:
         one = maps[which]
         operation = registry.map_operation(name, one.definition.type)

@@ -30,7 +30,7 @@ def bare_facts(instructions: Sequence[Instruction]) -> Facts:
         check_flow(instructions, found, [None] * len(instructions))
     except Fault as fault:
         raise RejectedError(_message(program, fault)) from None
-    functions = tuple(FunctionFacts(one.name, one.start, one.end, STACK_BYTES, STACK_BYTES) for one in found)
+    functions = tuple(FunctionFacts(one.name, one.start, one.end, STACK_BYTES) for one in found)
     return Facts({}, {}, functions, _reachable(instructions))
 
 

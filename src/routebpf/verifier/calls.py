@@ -10,8 +10,6 @@ from routebpf.isa.opcodes import FRAMES, PSEUDO_CALL, PSEUDO_KFUNC_CALL
 from routebpf.verifier import functions
 from routebpf.verifier.arithmetic import fails
 from routebpf.verifier.bounds import S64_MAX, S64_MIN
-from routebpf.verifier.callees import Callee
-from routebpf.verifier.facts import CallFacts
 from routebpf.verifier.fault import Fault, Rule
 from routebpf.verifier.helper_call import call_helper
 from routebpf.verifier.kfunc_call import call_kfunc
@@ -21,7 +19,6 @@ from routebpf.verifier.references import check_nothing_held, void
 from routebpf.verifier.register import (
     CONST_PTR_TO_MAP,
     DYNPTR_TYPE_SKB,
-    PTR_TO_FUNC,
     PTR_TO_MEM,
     PTR_TO_STACK,
     SCALAR_VALUE,
@@ -55,7 +52,7 @@ def call_step(run: Run, at: int, one: Instruction, _form: Form) -> Step:
         run.jumps += 1
         if run.state.locks and not callee.effects.under_lock:
             raise Fault(Rule.LOCK, "function calls are not allowed while holding a lock")
-        _note_call(run, callee)
+        _note_call(run)
         if is_kfunc:
             call_kfunc(run, callee)
         else:
@@ -80,28 +77,12 @@ def _leave_by_tail_call(run: Run, at: int) -> int:
     return _return(run)
 
 
-def _note_call(run: Run, callee: Callee) -> None:
-    """What the arguments are, for the engines: what is so on every path."""
-    count = callee.arguments or 0
-    maps: list[int | None] = [None] * 5
-    callbacks: list[int | None] = [None] * 5
-    constants: list[int | None] = [None] * 5
-    for number in range(count):
-        register = run.regs[number + 1]
-        if register.type == CONST_PTR_TO_MAP:
-            maps[number] = register.extra.map.index
-        elif register.type == PTR_TO_FUNC:
-            callbacks[number] = run.flow.functions[register.extra].start
-        elif register.type == SCALAR_VALUE and register.range.is_const:
-            constants[number] = register.range.value
-    old = run.calls.get(run.at)
-    if old is not None:
-        maps = [a if a == b else None for a, b in zip(old.maps, maps, strict=True)]
-        callbacks = [a if a == b else None for a, b in zip(old.callbacks, callbacks, strict=True)]
-        constants = [a if a == b else None for a, b in zip(old.constants, constants, strict=True)]
-        if (tuple(maps), tuple(callbacks), tuple(constants)) == (old.maps, old.callbacks, old.constants):
-            return
-    run.calls[run.at] = CallFacts(tuple(maps), tuple(callbacks), tuple(constants))
+def _note_call(run: Run) -> None:
+    """For the engines: the call, and the map in r1 if it is the same on every path."""
+    register = run.regs[1]
+    number = register.extra.map.index if register.type == CONST_PTR_TO_MAP else None
+    if run.calls.setdefault(run.at, number) != number:
+        run.calls[run.at] = None
 
 
 def forget_packet(run: Run) -> None:

@@ -16,52 +16,25 @@ class ContextAccess:
 
 
 @dataclass(frozen=True, slots=True)
-class CallFacts:
-    """What is known of r1 to r5 at a call of a helper or a kfunc, None where nothing is.
-
-    `maps`: indexes into the program's maps. `callbacks`: instruction numbers at which functions start. `constants`:
-    values, unsigned 64-bit.
-    """
-
-    maps: tuple[int | None, ...]
-    callbacks: tuple[int | None, ...]
-    constants: tuple[int | None, ...]
-
-    @property
-    def map(self) -> int | None:
-        """The map of the first argument that is one."""
-        return next((one for one in self.maps if one is not None), None)
-
-    @property
-    def callback(self) -> int | None:
-        """The function of the first argument that is one."""
-        return next((one for one in self.callbacks if one is not None), None)
-
-
-@dataclass(frozen=True, slots=True)
 class FunctionFacts:
-    """A function of the program: instructions `start` to `end` (exclusive).
-
-    `stack_bytes` of stack it is known to use. `frame_bytes`, at least as many, is what an engine must give it: all 512
-    where an address on the stack is not known.
-    """
+    """A function of the program: instructions `start` to `end` (exclusive), `stack_bytes` of stack that it uses."""
 
     name: str
     start: int
     end: int
     stack_bytes: int
-    frame_bytes: int
 
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """By instruction number: context accesses, and calls of helpers and kfuncs.
+    """By instruction number: context accesses, and calls of helpers and kfuncs, each with the map that r1 is there, an
+    index into the program's maps; None if it is no map, or not the same on every path.
 
     `reachable[i]` is 1 for an instruction that some path reaches, once branches on constants are decided; an engine
     need not be able to run the others. The second slot of a 64-bit immediate is never reached.
     """
 
     context: Mapping[int, ContextAccess]
-    calls: Mapping[int, CallFacts]
+    calls: Mapping[int, int | None]
     functions: tuple[FunctionFacts, ...]
     reachable: bytes = field(repr=False)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 from routebpf.objects.btf import Btf
 from routebpf.objects.model import Program
 from routebpf.verifier.callees import Callee
-from routebpf.verifier.facts import CallFacts, ContextAccess
+from routebpf.verifier.facts import ContextAccess
 from routebpf.verifier.fault import Fault, Rule
 from routebpf.verifier.flow import Flow
 from routebpf.verifier.liveness import StackLiveness
@@ -105,7 +105,7 @@ class Run:
         self.pointer_types = [NOT_INIT] * count
         self.reachable = bytearray(count)
         self.context: dict[int, ContextAccess] = {}
-        self.calls: dict[int, CallFacts] = {}
+        self.calls: dict[int, int | None] = {}
 
     def new_id(self) -> int:
         self.ids += 1

@@ -271,9 +271,7 @@ def _follow_function(run: Run, number: int) -> None:
 
 
 def _facts(run: Run) -> Facts:
-    found = tuple(
-        FunctionFacts(one.name, one.start, one.end, one.stack_bytes, one.stack_bytes) for one in run.flow.functions
-    )
+    found = tuple(FunctionFacts(one.name, one.start, one.end, one.stack_bytes) for one in run.flow.functions)
     return Facts(run.context, run.calls, found, bytes(run.reachable))
 
 
