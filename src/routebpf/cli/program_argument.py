@@ -5,14 +5,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import click
 
 
-@dataclass(frozen=True, slots=True)
-class ProgramReference:
+class ProgramReference(NamedTuple):
     """A file and which of its programs is meant; None: the only one."""
 
     path: str

@@ -100,7 +100,7 @@ def _rates(namespace: Namespace, prefixes: list[Prefix], folder: Path, rounds: i
         attach(source, source.program(), prefixes, AttachOptions(), namespace=namespace)
 
     code = "from routebpf.__main__ import main; main()"  # as the script does that is installed
-    command = [sys.executable, "-c", code, "attach", str(compiled), "--from", str(listed)]
+    command = [sys.executable, "-P", "-c", code, "attach", str(compiled), "--from", str(listed)]
     ours, whole = best(by_call, lambda: take_off(force=False)), [*command, "--namespace", namespace.name]
     yield AttachFigure("attach, the call", ours, len(prefixes))
     yield AttachFigure("attach, the command", best(lambda: _run(whole), lambda: take_off(force=False)), len(prefixes))

@@ -7,8 +7,8 @@ division by `offset` 1, the source of a 64-bit immediate by `src` (`PSEUDO_*`).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import Enum
+from typing import NamedTuple
 
 # Instruction classes: the low three bits.
 BPF_LD, BPF_LDX, BPF_ST, BPF_STX, BPF_ALU, BPF_JMP, BPF_JMP32, BPF_ALU64 = range(8)
@@ -78,8 +78,7 @@ class Kind(Enum):
     EXIT = "return r0"
 
 
-@dataclass(frozen=True, slots=True)
-class Form:
+class Form(NamedTuple):
     """An opcode taken apart. `size` in bytes is what memory it touches, else 0.
 
     `wide` is true for 64-bit arithmetic and comparison; `register` if the operand is `src` and not `imm`. `operator`
@@ -136,8 +135,7 @@ class AtomicKind(Enum):
     STORE_RELEASE = "nothing, src is stored"
 
 
-@dataclass(frozen=True, slots=True)
-class Atomic:
+class Atomic(NamedTuple):
     """An atomic operation: `operator` in the plain form, `name` in the fetching one."""
 
     imm: int

@@ -6,7 +6,6 @@ import socket
 import struct
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
-from ipaddress import ip_address, ip_network
 from typing import NamedTuple
 
 from routebpf.errors import InputError
@@ -108,6 +107,8 @@ def parse_prefix(text: str) -> Prefix:
 
 def _network(text: str) -> Prefix:
     """The rarer ways to write a prefix, and the errors."""
+    from ipaddress import ip_network
+
     try:
         network = ip_network(text)
     except ValueError:
@@ -121,6 +122,8 @@ def _network(text: str) -> Prefix:
 
 def parse_gateway(text: str) -> bytes:
     """An address in network order. Raises InputError."""
+    from ipaddress import ip_address
+
     try:
         return ip_address(text).packed
     except ValueError:

@@ -147,7 +147,8 @@ class RouteSocket:
         return self._answer(self._sequence)
 
     def batch(self, requests: Sequence[tuple[int, bytes]], *, flags: int = 0) -> list[Refusal | None]:
-        """Ask for many things at once, (type, body) each: the refusal of each, None where there is none."""
+        """Ask for many things at once, (type, body) each, the body padded, as it is that ends in `attributes`: the
+        refusal of each, None where there is none."""
         if not requests:
             return []
         largest = max(len(body) for _, body in requests)
@@ -184,7 +185,8 @@ class RouteSocket:
         """Requests in one send. Only the last one is acknowledged; the others where refused."""
         first = self._sequence + 1
         self._sequence += len(requests)
-        messages = [_message(kind, body, flags, number) for number, (kind, body) in enumerate(requests, first)]
+        numbered = enumerate(requests, first)
+        messages = [_HEADER.pack(_HEADER.size + len(body), kind, flags, at, 0) + body for at, (kind, body) in numbered]
         kind, body = requests[-1]
         messages[-1] = _message(kind, body, flags | NLM_F_ACK, self._sequence)
         self._socket.send(b"".join(messages))

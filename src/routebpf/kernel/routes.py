@@ -11,8 +11,7 @@ import struct
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from enum import IntEnum
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from routebpf.kernel.lwt_encap import LWTUNNEL_ENCAP_BPF, BpfEncap, encap_of, encode_encap
 from routebpf.kernel.netlink import (
@@ -27,6 +26,9 @@ from routebpf.kernel.netlink import (
     attributes,
     read_attributes,
 )
+
+if TYPE_CHECKING:
+    from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 
 RTM_NEWROUTE, RTM_DELROUTE, RTM_GETROUTE = 24, 25, 26
 RT_TABLE_COMPAT, RT_TABLE_MAIN, RT_TABLE_LOCAL = 252, 254, 255
@@ -109,7 +111,11 @@ class _HasAttributes:
     def gateway(self) -> IPv4Address | IPv6Address | None:
         """The gateway, of either family."""
         value = self.attribute(RTA.GATEWAY) or (self.attribute(RTA.VIA) or b"")[2:]
-        return ip_address(value) if value else None
+        if not value:
+            return None
+        from ipaddress import ip_address
+
+        return ip_address(value)
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,6 +162,8 @@ class KernelRoute(_HasAttributes):
 
     @property
     def prefix(self) -> IPv4Network | IPv6Network:
+        from ipaddress import ip_network
+
         address = self.attribute(RTA.DST) or bytes(4 if self.family == socket.AF_INET else 16)
         return ip_network((address, self.dst_len), strict=False)
 

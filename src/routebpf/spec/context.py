@@ -5,9 +5,9 @@ kernel: net/core/filter.c, lwt_is_valid_access(), bpf_skb_is_valid_access(); the
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import Enum
 from functools import cache
+from typing import NamedTuple
 
 from routebpf.spec.program_types import LWT
 
@@ -23,8 +23,7 @@ class Register(Enum):
     PTR_TO_SOCK_COMMON_OR_NULL = "sock_common_or_null"
 
 
-@dataclass(frozen=True, slots=True)
-class ContextField:
+class ContextField(NamedTuple):
     """A field: byte offset and size, and who may read and write it.
 
     A field that is a scalar can be read by aligned parts of it, too (1 and 2 bytes of 4); `narrow_write` says whether

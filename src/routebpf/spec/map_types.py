@@ -6,11 +6,10 @@ check_map_func_compatibility().
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 
-@dataclass(frozen=True, slots=True)
-class MapType:
+class MapType(NamedTuple):
     """A map type: the kernel's number, the kernel that brought it, and its rules.
 
     `key_size` and `value_size` are the sizes in bytes that a create must give, None where any goes. `max_entries` is

@@ -5,11 +5,10 @@ kernel: include/uapi/linux/bpf.h, enum bpf_prog_type, enum bpf_ret_code; net/cor
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 
-@dataclass(frozen=True, slots=True)
-class ProgramType:
+class ProgramType(NamedTuple):
     """A program type: the kernel's number, the kernel that brought it, and where on a route it runs.
 
     `section` is how sections of its programs are named. `route_attribute` is LWT_BPF_IN, LWT_BPF_OUT or LWT_BPF_XMIT,
@@ -37,8 +36,7 @@ PROGRAM_TYPES: tuple[ProgramType, ...] = (
 LWT = frozenset(row.name for row in PROGRAM_TYPES)
 
 
-@dataclass(frozen=True, slots=True)
-class ReturnCode:
+class ReturnCode(NamedTuple):
     """A number that a program may return, and what becomes of the packet. Any other drops it with EINVAL."""
 
     name: str
