@@ -341,6 +341,9 @@ def test_what_a_process_lacks_is_named_with_exit_3(ground, passing, capability, 
         assert done.returncode == 3, done.stderr
         assert number in done.stderr + done.stdout
         assert "Traceback" not in done.stderr
+        remedies = [line for line in done.stdout.splitlines() if line.startswith("  ")]
+        assert bool(remedies) == (words == ["doctor"])
+        assert len(set(remedies)) == len(remedies)
     assert ground.routes() == before
 
 

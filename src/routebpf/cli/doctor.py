@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
+import textwrap
+from typing import TYPE_CHECKING
+
 import click
 
 from routebpf.cli.output import print_json, print_table
 from routebpf.cli.route_options import json_option
 from routebpf.errors import MissingError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from routebpf.kernel.features import Finding
+
+_WIDTH = 100
 
 
 @click.command(epilog="Example: routebpf doctor")
@@ -35,11 +45,22 @@ def command(as_json: bool) -> None:
             ]
         )
     else:
-        rows = []
-        for one in findings:
-            state = "yes" if one.is_there else "MISSING" if one.feature.is_required else "no"
-            rows.append((one.feature.name, state, one.detail, one.mend))
-        print_table(["feature", "there", "found", "what would mend it"], rows)
+        _print(findings)
     missing = [one.feature.name for one in findings if one.feature.is_required and not one.is_there]
     if missing:
         raise MissingError(f"this machine cannot put programs on routes; missing: {', '.join(missing)}")
+
+
+def _print(findings: Sequence[Finding]) -> None:
+    """The findings, and below them what would mend the bad ones: each remedy once."""
+    rows, remedies = [], dict[str, list[str]]()
+    for one in findings:
+        state = "yes" if one.is_there else "MISSING" if one.feature.is_required else "no"
+        rows.append((one.feature.name, state, one.detail))
+        if one.mend:
+            remedies.setdefault(one.mend, []).append(one.feature.name)
+    print_table(["feature", "there", "found"], rows)
+    for remedy, names in remedies.items():
+        click.echo()
+        click.echo(textwrap.fill(f"to have {', '.join(names)}:", _WIDTH))
+        click.echo(f"  {remedy}")
