@@ -302,6 +302,23 @@ def test_watch_shows_the_records_of_a_ring_buffer(ground, here, tmp_path):
     assert lines == [{"record": "c0a80907"}, {"record": "c0a80907"}]
 
 
+@pytest.mark.parametrize(("name", "first"), [("by_address", ""), ("samples", ""), ("packets", "0: 0\n")])
+def test_watch_ends_when_its_reader_goes_though_nothing_comes(here, passing, tmp_path, name, first):
+    program = passing if first else write(tmp_path, BY_ADDRESS)
+    routebpf("attach", program, PREFIX, *here)
+    command = [str(COMMAND), "map", "watch", name, "--interval", "0.05", *here]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT) as watch:
+        assert watch.stdout is not None
+        assert watch.stderr is not None
+        if first:
+            assert watch.stdout.readline() == first
+        watch.stdout.close()
+        watch.wait(10)
+        assert watch.stderr.read() == ""
+    command = f"{COMMAND} map watch {name} {' '.join(here)} >&-"
+    assert subprocess.run(["sh", "-c", command], capture_output=True, timeout=20, check=True).stderr == b""
+
+
 def watched(words: list[str], here: tuple[str, str], act: Any, *, before: int, after: int) -> list[Any]:
     """So many lines of `map watch` before `act` is done and after it."""
     command = [str(COMMAND), "map", "watch", *words, "--json", *here]

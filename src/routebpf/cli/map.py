@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
+import select
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -22,6 +24,7 @@ _program_option = click.option(
     "--program", metavar="NAME", help="The program whose map is meant, where several have one of that name."
 )
 _NEGATIVE = {"ignore_unknown_options": True}  # -5 is a key or a value
+_LOOK_SECONDS = 0.5  # how often to look whether somebody still reads what is shown
 _RECORDS = frozenset({4, 27})  # PERF_EVENT_ARRAY, RINGBUF: records that come, not entries that stay
 
 
@@ -155,6 +158,8 @@ def watch_command(
     name: str, interval: float, count: int | None, program: str | None, namespace: str | None, as_json: bool
 ) -> None:
     """Show what comes: the records of a ring buffer or perf event array, or entries that change. Ctrl-C ends it."""
+    if sys.stdout is None:  # it was closed
+        return
     with _opened(namespace, name, program) as view:
         lines = _records(view) if view.raw.definition.type in _RECORDS else _changes(view, interval, count)
         for number, line in enumerate(lines, 1):
@@ -171,12 +176,25 @@ def _records(view: MapView) -> Iterator[dict[str, Any]]:
     raw: Any = view.raw
     if raw.definition.type == 27:
         with RingBufReader(raw) as ring:
-            for record in ring.records():
-                yield {"record": record}
+            while True:
+                for record in ring.records(_LOOK_SECONDS):
+                    yield {"record": record}
+                _wait_while_read(0)
     else:
         with PerfReader(raw) as reader:
-            for cpu, sample in reader.samples():
-                yield {"cpu": cpu, "record": sample}
+            while True:
+                for cpu, sample in reader.samples(_LOOK_SECONDS):
+                    yield {"cpu": cpu, "record": sample}
+                _wait_while_read(0)
+
+
+def _wait_while_read(seconds: float) -> None:
+    """Wait. Raises BrokenPipeError when nobody reads the output any more, as after `| head`: nothing may come that
+    would be written and would find that out."""
+    output = select.poll()
+    output.register(sys.stdout.fileno(), 0)
+    if output.poll(seconds * 1000):
+        raise BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE))
 
 
 def _changes(view: MapView, interval: float, looks: int | None) -> Iterator[dict[str, Any]]:
@@ -195,7 +213,7 @@ def _changes(view: MapView, interval: float, looks: int | None) -> Iterator[dict
         look += 1
         if look == looks:
             return
-        time.sleep(interval)
+        _wait_while_read(interval)
 
 
 def _line(view: MapView, line: dict[str, Any]) -> str:
