@@ -132,6 +132,7 @@ def ground() -> Ground:
         MapDefinition("constant", 2, 4, 16, 1, flags=1 << 7),
         MapDefinition("frozen", 2, 4, 16, 1, flags=1 << 7, data=b"%d and %s\0abcde\0", read_only=True),
         MapDefinition("written", 2, 4, 16, 4, flags=1 << 8),
+        MapDefinition("timed_outer", 12, 4, 4, 4, inner=typed("timed_inner", timed, 24)),
         typed("locked", locked, 16),
         typed("timed", timed, 24),
         typed("worked", worked, 24),

@@ -11,7 +11,7 @@ from routebpf.verifier import tnum
 from routebpf.verifier.arithmetic import fails
 from routebpf.verifier.fault import Fault, Rule
 from routebpf.verifier.loops import previous_entry, widen
-from routebpf.verifier.map_fields import LOCKS
+from routebpf.verifier.map_fields import LOCKS, FieldKind
 from routebpf.verifier.precision import demand
 from routebpf.verifier.references import forget
 from routebpf.verifier.register import (
@@ -42,6 +42,7 @@ from routebpf.verifier.scalar_alu import add_bounds
 from routebpf.verifier.scalar_branch import FLIPPED, is_taken, refine
 from routebpf.verifier.state import SPILL, Frame, Slot, State
 
+_KNOW_THEIR_MAP = (FieldKind.TIMER, FieldKind.WORKQUEUE, FieldKind.TASK_WORK)
 _MOST_LINKED = 6
 _XSKMAP = 17
 _ORDERS = (">", ">=", "<", "<=")
@@ -312,9 +313,9 @@ def not_null(register: Register) -> Register:
         return register.with_type(kind)
     one = register.extra.map
     if one.inner is not None:
-        return Register(
-            CONST_PTR_TO_MAP, register.range, register.off, register.id, register.ref, MapOf(one.inner, register.id)
-        )
+        # Which inner map it is matters only for what is set up with its map.
+        held = MapOf(one.inner, register.id if one.inner.has(_KNOW_THEIR_MAP) else 0)
+        return Register(CONST_PTR_TO_MAP, register.range, register.off, register.id, register.ref, held)
     if one.type == _XSKMAP:
         kind = PTR_TO_XDP_SOCK
     return register.with_type(kind)
