@@ -250,6 +250,17 @@ def test_map_list_names_type_sizes_and_programs(here, tmp_path):
     assert re.search(r"^by_address +\d+ +HASH +4 +16 +64 +count:", routebpf("map", "list", *here).stdout, re.M)
 
 
+def test_global_data_is_shown_by_variable_and_constants_too(here, tmp_path):
+    text = """
+    int sent = 3; const volatile int step = 7;
+    SEC("lwt_xmit") int count(struct __sk_buff *skb) { sent += step; return BPF_OK; }
+    """
+    routebpf("attach", write(tmp_path, text), PREFIX, *here)
+    for name, variable, value in ((".data", "sent", "3"), (".rodata", "step", "7")):
+        lines = routebpf("map", "dump", name, *here).stdout.splitlines()
+        assert [line.split() for line in lines] == [[f"{name}:"], ["variable", "value"], [variable, value]]
+
+
 def test_a_map_goes_by_its_pin_or_its_id_too(ground, here, passing):
     routebpf("attach", passing, PREFIX, *here)
     (row,) = report("map", "list", *here)

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 _ROWS_SHOWN = 20
 _ARRAYS = frozenset({2, 6})  # ARRAY, PERCPU_ARRAY: every index is there, whether anything was put there or not
-_GLOBAL_DATA = frozenset({"data", "bss"})
+_GLOBAL_DATA = frozenset({"data", "bss", "rodata", "kconfig"})
 
 
 def print_map(name: str, view: MapView) -> None:
