@@ -123,14 +123,17 @@ def is_carried(shape: Shape | None, carried: Carried) -> bool:
 
 
 def settle(operation: Operation, keys: Collection[RouteKey], routes: Routes | None = None) -> None:
-    """Decide for entries with something planned, by what is on the route, if it was done. Only the book changes."""
+    """Decide for entries with something planned, by what is on the route, if it was done. Only the book changes.
+    `routes`: as they are now, None: they are read."""
     if not keys:
         return
     routes = routes or operation.read(keys)
     entries = operation.ledger.book.entries
     decided: dict[tuple[int, Shape | None], tuple[Entry, Entry | None]] = {}  # holds the entry, so that its id stays
     for key in keys:
-        entry, shape = entries[key], routes.shape_at(key)
+        entry, shape = entries.get(key), routes.shape_at(key)
+        if entry is None:  # what others attached and a detach was to take off
+            continue
         kind = (id(entry), shape)
         if kind not in decided:
             decided[kind] = (entry, settled_entry(entry, shape))
@@ -172,19 +175,19 @@ class Put(NamedTuple):
 
 def carry_out(operation: Operation, puts: Sequence[Put], doing: str) -> None:
     """Make changes, all or none: where one is refused, those that were done are taken back. Raises its error."""
-    refusals = put_all(operation, puts)
+    refused = put_all(operation, puts)
     operation.step("replaced")
-    refused = {key: why for key, why in refusals.items() if why is not None}
     if not refused:
         return
     done = [one._replace(keys=[key for key in one.keys if key not in refused]) for one in puts]
     put_all(operation, [Put(one.keys, one.after, one.planned, one.before, one.carried) for one in done])
-    finish(operation, refusals)
-    raise _refused(refused, len(refusals), doing)
+    keys = [key for one in puts for key in one.keys]
+    finish(operation, keys)
+    raise _refused(refused, len(keys), doing)
 
 
-def put_all(operation: Operation, puts: Sequence[Put]) -> dict[RouteKey, Refusal | None]:
-    """Make changes, many in a batch: the refusal of each."""
+def put_all(operation: Operation, puts: Sequence[Put]) -> dict[RouteKey, Refusal]:
+    """Make changes, many in a batch: those that were refused."""
     encap, sock = operation.encap, operation.sock
     replaced = [one for one in puts if one.before is not None and one.after is not None]
     added = [one for one in puts if one.before is None]
@@ -193,13 +196,12 @@ def put_all(operation: Operation, puts: Sequence[Put]) -> dict[RouteKey, Refusal
     answers += add_routes(sock, [(one.of(one.after), encap(one.planned)) for one in added if one.after])
     answers += remove_routes(sock, [one.of(one.before) for one in deleted if one.before])
     keys = [key for one in (*replaced, *added, *deleted) for key in one.keys]
-    return dict(zip(keys, answers, strict=True))
+    return {key: why for key, why in zip(keys, answers, strict=True) if why is not None}
 
 
-def finish(operation: Operation, keys: Iterable[RouteKey], routes: Routes | None = None) -> None:
+def finish(operation: Operation, keys: Collection[RouteKey], routes: Routes | None = None) -> None:
     """Decide by the routes what was done, write the ledger, remove what nobody uses. `routes`: as they are now."""
-    entries = operation.ledger.book.entries
-    settle(operation, [key for key in keys if key in entries and entries[key].planned is not None], routes)
+    settle(operation, keys, routes)
     _write(operation)
 
 
