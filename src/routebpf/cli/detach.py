@@ -95,5 +95,5 @@ def _line(one: Detached, *, dry_run: bool) -> str:
     from routebpf.kernel.route_identity import key_text
 
     names = ", ".join(f"{name} ({hook})" for hook, name in one.had.items())
-    changed = "" if one.is_as_before else "; not as before attach: others have changed more of it since, or had a program on it"
+    changed = "" if one.is_as_before else "; not as it was: others have changed it since, or had a program on it"
     return f"{key_text(one.key)}: {_WORDS[one.what][dry_run]}{f' {names}' if one.what == 'detach' else ''}{changed}"
