@@ -52,24 +52,50 @@ _SHOWN: dict[str, Callable[[dict[str, Any]], tuple[str, str, str]]] = {
 @click.command(epilog="Example: routebpf spec helpers --find csum")
 @click.argument("tables", nargs=-1, type=click.Choice(list(_SHOWN)))
 @click.option("--find", metavar="TEXT", default="", help="Only rows that hold this text.")
+@click.option("--kernel", is_flag=True, help="Ask the running kernel too: where it differs comes last. Needs root.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def command(tables: tuple[str, ...], find: str, as_json: bool) -> None:
+def command(tables: tuple[str, ...], find: str, kernel: bool, as_json: bool) -> None:
     """Show what programs of the types LWT_IN, LWT_OUT and LWT_XMIT may use.
 
     TABLES: context, helpers, kfuncs, maps; all of them where none is named.
     """
+    differences = _differences(tables, find) if kernel else []
     found = {
         name: [row for row in _rows(name) if find.lower() in str(list(row.values())).lower()]
         for name in tables or _SHOWN
     }
     if as_json:
-        print_json(found)
-    elif not any(found.values()):
+        print_json(found | ({"kernel": differences} if kernel else {}))
+    elif not any(found.values()) and not differences:
         raise RejectedError(f"spec: no row of {_listed(found)} holds {find!r}")
     else:
         for name, lines in found.items():
             if lines:
                 _print(name, lines)
+        if kernel:
+            _print_differences(differences)
+
+
+def _differences(tables: tuple[str, ...], find: str) -> list[dict[str, str]]:
+    """Where the running kernel differs: `table`, `name` and `difference` of each."""
+    from routebpf.kernel.spec_differences import kernel_differences
+
+    return [
+        {"table": table, "name": one.name, "difference": one.what}
+        for table in tables or _SHOWN
+        for one in kernel_differences(table)
+        if find.lower() in one.name.lower()
+    ]
+
+
+def _print_differences(differences: list[dict[str, str]]) -> None:
+    from routebpf.kernel.running import kernel_version
+
+    click.secho(f"Linux {'.'.join(map(str, kernel_version()))}, which runs here", bold=True)
+    for one in differences:
+        click.echo(f"{_INDENT}{one['name']}: {one['difference']}")
+    if not differences:
+        click.echo(f"{_INDENT}as these tables have it")
 
 
 def _rows(table: str) -> list[dict[str, Any]]:

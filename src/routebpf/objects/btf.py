@@ -141,11 +141,14 @@ class Btf:
 
     def datasecs(self) -> Iterator[tuple[int, Datasec]]:
         """Every DATASEC, with its id."""
-        for type_id in range(self._first_id, len(self)):
-            if self.kind(type_id) is Kind.DATASEC:
-                found = self.type(type_id)
-                assert isinstance(found, Datasec)
-                yield type_id, found
+        for type_id in self.ids_of(Kind.DATASEC):
+            found = self.type(type_id)
+            assert isinstance(found, Datasec)
+            yield type_id, found
+
+    def ids_of(self, kind: Kind) -> Iterator[int]:
+        """The ids of all types of a kind; the base's not among them, and no others are read."""
+        return (type_id for type_id in range(self._first_id, len(self)) if self.kind(type_id) is kind)
 
     def raw(self, type_id: int) -> bytes:
         """The bytes of one type of this blob, as `struct btf_type` and what follows it."""
