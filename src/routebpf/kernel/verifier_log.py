@@ -7,7 +7,7 @@ source line where there is one, each instruction with the registers that it chan
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from routebpf.errors import RejectedError
@@ -15,6 +15,8 @@ from routebpf.isa import Names, disassemble_one
 from routebpf.kernel.permission import has_capability
 from routebpf.kernel.syscall import errno_name
 from routebpf.objects.model import LineInfo, Program
+from routebpf.spec import helper_by_name
+from routebpf.verifier.explain import advice_on
 
 _INSTRUCTION = re.compile(r"(\d+): \([0-9a-f]{2}\) (.*)")
 _STATE = re.compile(
@@ -22,6 +24,7 @@ _STATE = re.compile(
 )
 _BESIDE = ("processed ", "verification time", "stack depth", "func#", "mark_precise", "cur state:", "old state:")
 _SUMMARY = re.compile(r"processed \d+ insns \(limit.*")  # some reasons do not end their line
+_POINTERS = re.compile(r"leaks addr|pointer (?:arithmetic|comparison) (?:.* )?prohibited")
 _LAST_LINES = 6  # source lines of the path that are shown
 _LAST_INSTRUCTIONS = 24
 _WIDTH = 116  # columns
@@ -55,9 +58,7 @@ def rejection(program: Program, number: int, log: str, *, license: str, path: st
     if at is not None:
         where.append(f"instruction {at} ({_text(program, at)})")
     parts.insert(0, f"{': '.join(where)}: {'; '.join(reasons)}")
-    advice = _advice(program, "\n".join(reasons), at, license)
-    if advice:
-        parts.append(advice)
+    parts += _advice(program, "\n".join(reasons), at, steps, license)
     parts += _path(steps)
     return RejectedError("\n".join(parts), log=log)
 
@@ -136,76 +137,26 @@ def _cut(text: str) -> str:
     return text if len(text) <= _WIDTH else text[: _WIDTH - 1] + "…"
 
 
-@dataclass(frozen=True, slots=True)
-class _Refusal:
-    """What the verifier was asked for, for those who advise."""
+def _advice(program: Program, reasons: str, at: int | None, steps: list[Step], license: str) -> Iterator[str]:
+    """What this process lacks, or else what is to be done about such a refusal, as our verifier would say."""
+    lacking = _lacking(program, reasons)
+    if lacking:
+        yield lacking
+        return
+    trace = [number for step in steps for number, _ in step.instructions]
+    todo, notes = advice_on(program, reasons, at, trace, license=license)
+    if todo:
+        yield f"do: {todo}"
+    yield from (f"note: {one}" for one in notes)
 
-    program: Program
-    match: re.Match[str]
-    instruction: int | None
-    license: str
 
-
-def _advice(program: Program, reasons: str, at: int | None, license: str) -> str:
-    """What to do about the first reason that the table knows, or ""."""
-    for pattern, answer in _ADVICE:
-        found = pattern.search(reasons)
-        if found:
-            return answer if isinstance(answer, str) else answer(_Refusal(program, found, at, license))
+def _lacking(program: Program, reasons: str) -> str:
+    """The capability without which the verifier refuses this, if this process lacks it."""
+    named = re.search(r"cannot use helper (bpf_\w+)#", reasons)
+    row = helper_by_name(named[1]) if named else None
+    needed = row.capability if row is not None and program.program_type in row.program_types else ""
+    if needed and not has_capability(needed):
+        return f"it needs {needed}, which this process lacks"
+    if _POINTERS.search(reasons) and not has_capability("CAP_PERFMON"):
+        return "without CAP_PERFMON, which this process lacks, the verifier is strict about pointers"
     return ""
-
-
-def _about_license(refusal: _Refusal) -> str:
-    if not refusal.license:
-        return 'the object has no licence; add: char LICENSE[] SEC("license") = "GPL";'
-    return f'its licence is "{refusal.license}"; the kernel lets programs with a GPL-compatible one call this'
-
-
-def _about_helper(refusal: _Refusal) -> str:
-    from routebpf.spec import helper_by_name
-
-    row = helper_by_name(refusal.match[1])
-    kind = refusal.program.program_type
-    if row is None or kind not in row.program_types:
-        return f"{kind} programs do not have it; `routebpf spec helpers` lists those that they have"
-    if row.capability and not has_capability(row.capability):
-        return f"it needs {row.capability}, which this process lacks"
-    return f"{kind} programs have it since Linux {'.'.join(map(str, row.lwt_since or row.since))}, unless locked down"
-
-
-def _about_missing(refusal: _Refusal) -> str:
-    """An instruction that stands for something that is not there: linking knows what."""
-    return next((one.reason for one in refusal.program.poisons if one.instruction == refusal.instruction), "")
-
-
-def _about_pointers(_: _Refusal) -> str:
-    if has_capability("CAP_PERFMON"):
-        return "a pointer must not go where a program or user could read it"
-    return "without CAP_PERFMON, which this process lacks, the verifier is strict about pointers"
-
-
-# In this order: what the verifier says, what to do about it.
-_ADVICE: tuple[tuple[re.Pattern[str], str | Callable[[_Refusal], str]], ...] = tuple(
-    (re.compile(pattern), answer)
-    for pattern, answer in (
-        ("GPL-restricted|GPL-compatible|GPL compatible", _about_license),
-        (r"(?:program of this type cannot use helper|unknown func) (bpf_\w+)#", _about_helper),
-        (r"invalid func unknown#", _about_missing),
-        (r"calling kernel function \w+ is not allowed", "programs of this type may not call this kfunc"),
-        (r"invalid mem access '\w*_or_null'", "it may be null here: compare it with NULL before"),
-        (r"invalid access to packet", "compare the end of what is read with skb->data_end before, on every path"),
-        (r"invalid access to map value", "bound the index or offset by the size of the value before"),
-        (r"unbounded memory access|min value is negative", "bound it before: if (x > LIMIT) return …; with x unsigned"),
-        (r"invalid mem access 'scalar'", "it is a number here, no pointer: a call that moves the packet, or arithmetic,"
-            " took that away; load skb->data again"),
-        (r"R0 !read_ok", "a path returns nothing"),
-        (r"R\d+ !read_ok", "it holds nothing on this path; after a call, r1 to r5 do not"),
-        (r"infinite loop detected|back-edge", "give the loop an end that the verifier sees, or use bpf_loop()"),
-        (r"too large\. Processed|sequence of \d+ jumps is too complex",
-            "the verifier looks at no more than a million instructions over all paths: fewer branches, shorter loops,"
-            " bpf_loop(), or functions that are not static"),
-        (r"stack size", "a chain of calls has 512 bytes of stack: keep large variables in a map"),
-        (r"[Uu]nreleased reference|reference leak", "release it on every path"),
-        (r"leaks addr|pointer (?:arithmetic|comparison) (?:.* )?prohibited", _about_pointers),
-    )
-)  # fmt: skip

@@ -3,19 +3,21 @@ kernel objects, what to do, and the kernel's own words."""
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from routebpf.isa import Names, disassemble_one
 from routebpf.objects.btf import Btf
 from routebpf.objects.model import Program
 from routebpf.verifier.explain_case import Case
-from routebpf.verifier.explain_classes import class_of, refined
+from routebpf.verifier.explain_classes import class_of, known_class, refined
 from routebpf.verifier.explain_facts import facts_of
 from routebpf.verifier.explain_notes import notes_of
 from routebpf.verifier.explain_origin import Made, Origin, made_by
 from routebpf.verifier.explain_path import Turn, source_line, turns_of
 from routebpf.verifier.explain_values import value_text
-from routebpf.verifier.fault import Finding
+from routebpf.verifier.fault import Finding, Rule
 from routebpf.verifier.register import BASE, PTR_TO_BTF_ID, PTR_TO_STACK, SCALAR_VALUE, Register
 
 
@@ -82,6 +84,31 @@ def explain(program: Program, finding: Finding, *, license: str = "GPL", kernel_
         todo=row.todo.format_map(facts),
         kernel=finding.message or "(the kernel says nothing)",
     )
+
+
+def advice_on(
+    program: Program, message: str, at: int | None, trace: Sequence[int], *, license: str
+) -> tuple[str, tuple[str, ...]]:
+    """(what to do, notes) about a refusal by the running kernel, of which only its words, the instruction and the path
+    are known; "" if no class of refusal has these words."""
+    found = known_class(message)
+    if found is None:
+        return "", ()
+    named = re.search(r"\bR(\d+)\b", message)
+    note = next((one.reason for one in program.poisons if one.instruction == at), "")
+    finding = Finding(
+        program.name,
+        Rule.STRUCTURE,
+        message,
+        at,
+        register=int(named[1]) if named else None,
+        note=note,
+        trace=tuple(trace),
+    )
+    row, groups = found
+    row = refined(row, Case(program, finding, row.name, groups, license))
+    case = Case(program, finding, row.name, groups, license)
+    return row.todo.format_map(facts_of(case)), notes_of(case)
 
 
 def place_of(program: Program, at: int | None) -> Place | None:

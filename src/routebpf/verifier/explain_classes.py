@@ -61,13 +61,18 @@ def _patterns() -> tuple[tuple[re.Pattern[str], RefusalClass], ...]:
 
 
 def class_of(message: str, rule: Rule) -> tuple[RefusalClass, dict[str, str]]:
+    """The row of the class of a refusal, and what its pattern took out of the kernel's message."""
+    title, why = _BY_RULE[rule]
+    return known_class(message) or (RefusalClass(rule.name.lower().replace("_", "-"), "", title, why, ""), {})
+
+
+def known_class(message: str) -> tuple[RefusalClass, dict[str, str]] | None:
     """The row of the first class whose pattern is in the kernel's message, and what the pattern took out of it."""
     for pattern, row in _patterns():
         found = pattern.search(message)
         if found:
             return row, {name: value for name, value in found.groupdict().items() if value is not None}
-    title, why = _BY_RULE[rule]
-    return RefusalClass(rule.name.lower().replace("_", "-"), "", title, why, ""), {}
+    return None
 
 
 def _is_null(case: Case) -> bool:

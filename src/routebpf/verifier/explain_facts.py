@@ -125,6 +125,9 @@ def _add_call(case: Case, facts: Facts) -> None:
 
 def _add_packet(case: Case, facts: Facts) -> None:
     register = case.register
+    if register is None and "off" in facts and "size" in facts:
+        facts["pointer"] = "data" if "(id=0," in case.finding.message else "pointer"
+        facts["end"] = str(int(facts["off"]) + int(facts["size"]))
     if register is None or register.type & BASE != PTR_TO_PACKET:
         return
     is_fixed = register.range.is_const
