@@ -390,9 +390,8 @@ def _write_hop(
     gateway = words_of(hop.gateway or 0, hop.gateway_family) if has_gateway else (0, 0)
     entries = {where: one.entry if one else 0 for where, one in _PLACES(hop)}
     is_plain = not hop.in_ and not hop.out and (hop.xmit is None or hop.xmit.is_plain)
-    mtu = min(route.mtu or facts.mtu, 0xFFFF)
-    if (hop.xmit or hop.out) and hop.headroom < mtu:
-        mtu -= hop.headroom  # kernel: lwtunnel_headroom()
+    headroom = hop.headroom if hop.xmit or hop.out else 0
+    mtu = _less_headroom(min(route.mtu or facts.mtu, 0xFFFF), headroom)
     source = facts.source_for(hop.gateway if hop.gateway_family == 4 else None) if family == 4 else 0
     is_short = is_plain and facts.is_short_way and route.type == "unicast" and family == 4
     image.put64(
@@ -413,7 +412,8 @@ def _write_hop(
             at.HOP_IFINDEX: facts.ifindex,
             at.HOP_BOUND: bound,
             at.HOP_MTU: mtu,
-            at.HOP_REALM: hop.realm,
+            at.HOP_FORWARD_MTU: _less_headroom(min(facts.mtu, 0xFFFF), headroom),
+            at.HOP_REALM: hop.realm if family == 4 else 0,  # kernel: rt_set_nexthop(); IPv6 keeps none
             at.HOP_SOURCE: source,
             at.HOP_PREFERRED: (route.source or source) if family == 4 else 0,
             at.HOP_SHORT_MTU: min(mtu, facts.mtu) if is_short else 0,
@@ -421,6 +421,11 @@ def _write_hop(
             at.HOP_FLAGS: (at.HOP_PLAIN if is_plain else 0) | (at.HOP_LOCAL if route.type in _LOCAL_TYPES else 0),
         },
     )
+
+
+def _less_headroom(mtu: int, headroom: int) -> int:
+    """kernel: lwtunnel_headroom()."""
+    return mtu - headroom if headroom < mtu else mtu
 
 
 def _PLACES(hop: Hop) -> tuple[tuple[int, Any], ...]:

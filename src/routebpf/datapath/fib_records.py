@@ -88,6 +88,7 @@ HOP_REALM = 80
 HOP_FLAGS = 84
 HOP_SOURCE = 88  # of IPv4: the address that the device has for it
 HOP_PREFERRED = 92  # of IPv4: the source of packets that have none
+HOP_FORWARD_MTU = 96  # of the device, less the headroom: what IPv6 forwards at most
 HOP_SHORT_MTU = 104  # up to so many bytes a packet may take the short way (datapath.short_send)
 HOP_SHORT_HEADER = 108  # bytes of link header
 HOP_COUNTS = 112  # 64 bits: where the route's counters begin among all

@@ -10,6 +10,7 @@ from __future__ import annotations
 from routebpf.datapath.fib_lookup import hop_of, route_of
 from routebpf.datapath.fib_records import (
     HOP_FLAGS,
+    HOP_FORWARD_MTU,
     HOP_IFINDEX,
     HOP_IN,
     HOP_LOCAL,
@@ -21,6 +22,7 @@ from routebpf.datapath.fib_records import (
     RTN_MULTICAST,
 )
 from routebpf.datapath.ip_header import has_good_checksum, priority_of_tos
+from routebpf.datapath.ip_options import take_hop_by_hop, take_ipv4_options
 from routebpf.datapath.ip_output import TOS_MASK, dst_output, set_hop
 from routebpf.datapath.ip_send import new_packet
 from routebpf.datapath.lwt import lwt_run
@@ -29,6 +31,7 @@ from routebpf.datapath.verdicts import (
     FIRST_FAILURE,
     FRAGMENTATION_NEEDED,
     IP_CHECKSUM,
+    IP_OPTIONS,
     LOCAL,
     MARTIAN,
     NOT_FORWARDED,
@@ -37,6 +40,7 @@ from routebpf.datapath.verdicts import (
     SENT,
     TTL_EXCEEDED,
 )
+from routebpf.runtime.checksum import fill_ipv4_header_checksum
 from routebpf.runtime.cpu import CPU_DEPTH, CPU_IS_REROUTED
 from routebpf.runtime.device import DEVICE_HARD_HEADER_LEN, DEVICE_TYPE, XMIT_RECURSION_LIMIT, device_of
 from routebpf.runtime.memory import (
@@ -58,22 +62,27 @@ from routebpf.runtime.skb import (
     ETH_P_IP,
     ETH_P_IPV6,
     HEADROOM,
+    LL_RESERVED_SPACE,
     SKB_DATA,
+    SKB_HEADROOM,
     SKB_IFINDEX,
     SKB_INGRESS_IFINDEX,
     SKB_LEN,
     SKB_MAC_HEADER,
     SKB_MAC_LEN,
     SKB_MARK,
+    SKB_OPTIONS_CHANGED,
     SKB_PRIORITY,
     SKB_PROTOCOL,
     SKB_QUEUE_MAPPING,
+    SKB_ROUTE_PROTOCOL,
     SKB_TRANSPORT_HEADER,
 )
 
 _DF = 0x4000
 _ARPHRD_NONE = 0xFFFE
 _IPV6_MIN_MTU = 1280
+_TUN_HEADROOM = 64  # NET_SKB_PAD; what a packet socket leaves behind a link header is LL_RESERVED_SPACE
 
 
 @native
@@ -89,6 +98,7 @@ def ip_receive(cpu: int, run: int, family: int, data: int, have: int, length: in
     if load32(device + DEVICE_TYPE) == _ARPHRD_NONE:
         store32(skb + SKB_QUEUE_MAPPING, 1)  # kernel: drivers/net/tun.c, skb_record_rx_queue() of the first queue
     link = load32(device + DEVICE_HARD_HEADER_LEN)
+    store64(skb + SKB_HEADROOM, LL_RESERVED_SPACE if link else _TUN_HEADROOM)
     if link:
         store64(skb + SKB_MAC_HEADER, HEADROOM - link)
         store32(skb + SKB_MAC_LEN, link)
@@ -100,6 +110,8 @@ def ip_receive(cpu: int, run: int, family: int, data: int, have: int, length: in
         store64(skb + SKB_TRANSPORT_HEADER, HEADROOM + (load8(packet) & 15) * 4)
         if not has_good_checksum(packet):
             return IP_CHECKSUM
+    if (take_hop_by_hop(skb) if family == 6 else take_ipv4_options(skb)) == 0:
+        return IP_OPTIONS
     return _input(cpu, run, skb, ifindex)
 
 
@@ -136,7 +148,7 @@ def _input(cpu: int, run: int, skb: int, ifindex: int) -> int:
         return LOCAL
     if _is_of_many(skb, hop):
         return NOT_FORWARDED
-    reason = _forward4(cpu, skb, hop) if load32(skb + SKB_PROTOCOL) == ETH_P_IP else _forward6(cpu, skb, hop)
+    reason = _forward4(cpu, skb, hop) if load32(skb + SKB_ROUTE_PROTOCOL) == ETH_P_IP else _forward6(cpu, skb, hop)
     if reason == SENT and load64(cpu + CPU_IS_REROUTED):
         return REROUTED
     return reason
@@ -182,7 +194,7 @@ def _input_hop6(cpu: int, skb: int, ifindex: int) -> int:
 @native
 def _is_of_many(skb: int, hop: int) -> int:
     """Whether a packet that was routed is broadcast or IPv6 multicast."""
-    if load32(skb + SKB_PROTOCOL) == ETH_P_IPV6 and load8(load64(skb + SKB_DATA) + 24) == 0xFF:
+    if load32(skb + SKB_ROUTE_PROTOCOL) == ETH_P_IPV6 and load8(load64(skb + SKB_DATA) + 24) == 0xFF:
         return 1
     kind = load32(load64(hop + HOP_ROUTE) + ROUTE_TYPE)
     if kind == RTN_BROADCAST:
@@ -202,6 +214,9 @@ def _forward4(cpu: int, skb: int, hop: int) -> int:
     store8(header + 8, ttl - 1)
     check = load16(header + 10) + 1  # the TTL is the high byte of its word: 0x0100 less, in network order
     store16(header + 10, check + (check >= 0xFFFF))
+    if load32(skb + SKB_OPTIONS_CHANGED):
+        store32(skb + SKB_OPTIONS_CHANGED, 0)
+        fill_ipv4_header_checksum(header)
     store32(skb + SKB_PRIORITY, priority_of_tos(load8(header + 1)))
     return dst_output(cpu, skb, hop)
 
@@ -213,10 +228,19 @@ def _forward6(cpu: int, skb: int, hop: int) -> int:
     limit = load8(header + 7)
     if limit <= 1:
         return TTL_EXCEEDED
-    source = bswap16(load16(header + 8))
-    if source & 0xFFC0 == 0xFE80 or (load64(header + 8) == 0 and load64(header + 16) == 0):
+    if load32(hop + HOP_IFINDEX) != load32(skb + SKB_INGRESS_IFINDEX) and _stays_on_link(header) != 0:
         return NOT_FORWARDED
-    if load32(skb + SKB_LEN) > max(load32(hop + HOP_MTU), _IPV6_MIN_MTU):
+    if load32(skb + SKB_LEN) > max(load32(hop + HOP_FORWARD_MTU), _IPV6_MIN_MTU):
         return FRAGMENTATION_NEEDED
     store8(header + 7, limit - 1)
     return dst_output(cpu, skb, hop)
+
+
+@native
+def _stays_on_link(header: int) -> int:
+    """Whether no packet of this IPv6 source is forwarded from one device to another: none, the loopback, multicast,
+    link-local."""
+    source = bswap64(load64(header + 8))
+    if source == 0 and lshr(bswap64(load64(header + 16)), 1) == 0:
+        return 1
+    return lshr(source, 56) == 0xFF or lshr(source, 54) == 0x3FA

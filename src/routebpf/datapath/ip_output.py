@@ -44,9 +44,10 @@ from routebpf.runtime.native import native
 from routebpf.runtime.skb import (
     ETH_P_IP,
     ETH_P_IPV6,
-    SKB_DATA,
+    LL_RESERVED_SPACE,
     SKB_DEVICE,
     SKB_HEAD,
+    SKB_HEADER_BEFORE,
     SKB_IFINDEX,
     SKB_IS_PINNED,
     SKB_LEN,
@@ -55,7 +56,9 @@ from routebpf.runtime.skb import (
     SKB_PROTOCOL,
     SKB_REALM,
     SKB_ROUTE,
+    SKB_ROUTE_PROTOCOL,
 )
+from routebpf.runtime.skb_room import skb_expand_headroom
 
 TOS_MASK = 0x1C  # of a packet, before it is compared with that of routes and rules. kernel: fib_dscp_masked_match()
 REROUTE_FAILED = 2  # in CPU_IS_REROUTED
@@ -123,6 +126,7 @@ def set_hop(skb: int, hop: int) -> int:
     """Give the packet its route: what the kernel's skb_dst_set() is for. The hop."""
     store64(skb + SKB_ROUTE, hop)
     store32(skb + SKB_IS_PINNED, 0)
+    store32(skb + SKB_ROUTE_PROTOCOL, load32(skb + SKB_PROTOCOL))
     store32(skb + SKB_REALM, load32(hop + HOP_REALM))
     store32(skb + SKB_DEVICE, load32(hop + HOP_IFINDEX))
     return hop
@@ -149,6 +153,7 @@ def dst_output(cpu: int, skb: int, hop: int) -> int:
 def _output(cpu: int, skb: int, hop: int) -> int:
     """kernel: ip_output(), ip6_output()."""
     store32(skb + SKB_IFINDEX, load32(hop + HOP_IFINDEX))
+    store32(skb + SKB_PROTOCOL, load32(skb + SKB_ROUTE_PROTOCOL))
     if load32(skb + SKB_LEN) > load32(hop + HOP_MTU):
         return _fragment(cpu, skb, hop)
     return _finish_output(cpu, skb, hop)
@@ -160,8 +165,8 @@ def _fragment(cpu: int, skb: int, hop: int) -> int:
 
     kernel: ip_fragment(), ip_do_fragment(); ip6_fragment(), whose packets here never ignore DF.
     """
-    data = load64(skb + SKB_DATA)
-    if load32(skb + SKB_PROTOCOL) != ETH_P_IP or bswap16(load16(data + 6)) & _DF:
+    header = load64(skb + SKB_HEAD) + load64(skb + SKB_NETWORK_HEADER)
+    if load32(skb + SKB_PROTOCOL) != ETH_P_IP or bswap16(load16(header + 6)) & _DF:
         return DONT_FRAGMENT
     level = load64(cpu + CPU_LEVEL)
     piece = load64(load64(cpu + CPU_FRAGMENTS) + level * 8)
@@ -185,6 +190,8 @@ def _finish_output(cpu: int, skb: int, hop: int) -> int:
     """kernel: ip_finish_output2(), ip6_finish_output2()."""
     if load32(skb + SKB_PROTOCOL) == ETH_P_IPV6 and _stays_on_host(cpu, skb, hop):
         return MULTICAST_SCOPE
+    skb_expand_headroom(skb, LL_RESERVED_SPACE)
+    store64(skb + SKB_HEADER_BEFORE, load64(skb + SKB_NETWORK_HEADER))  # see skb_leave_buffer()
     program = load64(hop + HOP_XMIT)
     if program:
         depth = load32(cpu + CPU_DEPTH)
@@ -226,6 +233,7 @@ def reroute(cpu: int, skb: int) -> int:
     if hop < 0:
         return -hop
     store64(cpu + CPU_IS_REROUTED, 1)
+    skb_expand_headroom(skb, LL_RESERVED_SPACE)
     reason = dst_output(cpu, skb, set_hop(skb, hop))
     if reason == SENT or reason == LOCAL:  # noqa: SIM109 (native functions have no tuples)
         return REROUTED

@@ -45,11 +45,13 @@ from routebpf.runtime.skb import (
     ETH_P_IP,
     ETH_P_IPV6,
     HEADROOM,
+    LL_RESERVED_SPACE,
     SKB_BYTES,
     SKB_DATA,
     SKB_END,
     SKB_HAS_SOCKET,
     SKB_HEAD,
+    SKB_HEADROOM,
     SKB_IFINDEX,
     SKB_IS_PINNED,
     SKB_LEN,
@@ -166,6 +168,7 @@ def new_packet(skb: int, data: int, have: int, length: int, time: int) -> int:
     store32(skb + SKB_LEN, length)
     store64(skb + SKB_MAC_HEADER, UNSET)
     store64(skb + SKB_NETWORK_HEADER, HEADROOM)
+    store64(skb + SKB_HEADROOM, LL_RESERVED_SPACE)
     store64(skb + SKB_TIME, time)
     taken = min(have, length)
     copy(packet, data, taken)

@@ -16,15 +16,16 @@ from routebpf.datapath.verdicts import (
     SENT,
 )
 from routebpf.runtime.cpu import CPU_FAULT, CPU_REDIRECT_IFINDEX, CPU_SKB, CPU_TAIL_CALLS
-from routebpf.runtime.memory import call2, load32, low32, store32, store64
+from routebpf.runtime.memory import call2, load32, load64, low32, store32, store64
 from routebpf.runtime.native import native
-from routebpf.runtime.skb import SKB_CB, SKB_PROTOCOL
+from routebpf.runtime.skb import SKB_CB, SKB_HEADROOM, SKB_PROTOCOL
 from routebpf.runtime.skb_redirect import skb_do_redirect
 
 BPF_OK = 0
 BPF_DROP = 2
 BPF_REDIRECT = 7
 BPF_LWT_REROUTE = 128
+ETHERNET_BYTES = 14
 
 
 @native
@@ -56,6 +57,9 @@ def xmit_verdict(cpu: int, skb: int, code: int, protocol: int) -> int:
     if code == BPF_OK:
         if load32(skb + SKB_PROTOCOL) != protocol:
             return PROTOCOL_CHANGED
+        missing = ETHERNET_BYTES - load64(skb + SKB_HEADROOM)
+        if missing > 0:  # kernel: xmit_check_hhlen()
+            store64(skb + SKB_HEADROOM, load64(skb + SKB_HEADROOM) + ((missing + 15) & -16))
         return SENT
     if code == BPF_DROP:
         return PROGRAM_DROP

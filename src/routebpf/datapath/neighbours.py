@@ -23,7 +23,7 @@ from routebpf.datapath.fib_records import (
     ROUTE_TYPE,
     RTN_BROADCAST,
 )
-from routebpf.datapath.verdicts import DEVICE_MTU, LOCAL, NEIGHBOUR_UNRESOLVED, RECURSION
+from routebpf.datapath.verdicts import DEVICE_MTU, LOCAL, NEIGHBOUR_UNRESOLVED, NO_HEADROOM, RECURSION
 from routebpf.runtime.cpu import CPU_DEPTH, CPU_HOST, CPU_SINK
 from routebpf.runtime.device import (
     DEVICE_ETHERNET,
@@ -59,8 +59,11 @@ from routebpf.runtime.native import native
 from routebpf.runtime.skb import (
     ETH_P_IP,
     ETH_P_IPV6,
+    LL_RESERVED_SPACE,
     SKB_DATA,
     SKB_HEAD,
+    SKB_HEADER_BEFORE,
+    SKB_HEADROOM,
     SKB_IS_PINNED,
     SKB_LEN,
     SKB_NETWORK_HEADER,
@@ -87,6 +90,7 @@ NEIGHBOUR_BYTES = 32
 NEIGHBOUR_PRESENT, NEIGHBOUR_VALID, NEIGHBOUR_CONNECTED, NEIGHBOUR_CACHED = (1 << bit for bit in range(4))
 _CONNECTED = NEIGHBOUR_PRESENT | NEIGHBOUR_VALID | NEIGHBOUR_CONNECTED
 
+UNRESOLVED, NO_ROOM = -1, -2
 _ETHERNET_BYTES = 14
 _VLAN_BYTES = 4
 _MAC_MASK = 0xFFFFFFFFFFFF
@@ -184,8 +188,10 @@ def neighbour_output(cpu: int, skb: int, hop: int) -> int:
     if flags & (DEVICE_ETHERNET | DEVICE_LOOPBACK):
         header_size = _ETHERNET_BYTES
         is_wanted = load64(host + HOST_FLAGS) & HOST_WANTS_HEADERS or load64(load64(cpu + CPU_SINK) + SINK_BASE)
-        if is_wanted and _link_header(host, skb, hop, device, header) < 0:
-            return NEIGHBOUR_UNRESOLVED
+        if is_wanted:
+            found = _link_header(host, skb, hop, device, header)
+            if found < 0:
+                return NEIGHBOUR_UNRESOLVED if found == UNRESOLVED else NO_HEADROOM
     else:
         _pull_to_network_header(skb)
     size = load32(skb + SKB_LEN)
@@ -199,7 +205,8 @@ def neighbour_output(cpu: int, skb: int, hop: int) -> int:
 
 @native
 def _link_header(host: int, skb: int, hop: int, device: int, header: int) -> int:
-    """Write the Ethernet header, and pull the packet to its network header as the kernel does. -1: unresolved."""
+    """Write the Ethernet header, and pull the packet to its network header as the kernel does. 0, UNRESOLVED, or NO_ROOM:
+    a program has left the kernel no room for it."""
     protocol = load16(skb + SKB_PROTOCOL)
     family = load32(hop + HOP_GATEWAY_FAMILY)
     key = load32(hop + HOP_IFINDEX) << 1
@@ -215,6 +222,8 @@ def _link_header(host: int, skb: int, hop: int, device: int, header: int) -> int
     elif family == 0:
         network = load64(skb + SKB_HEAD) + load64(skb + SKB_NETWORK_HEADER)
         if protocol == ETH_P_IPV6:
+            # ip6_finish_output2() finds the destination before the program runs: an outer header is not seen.
+            network = load64(skb + SKB_HEAD) + load64(skb + SKB_HEADER_BEFORE)
             key |= 1
             high = bswap64(load64(network + 24))
             low = bswap64(load64(network + 32))
@@ -228,10 +237,12 @@ def _link_header(host: int, skb: int, hop: int, device: int, header: int) -> int
     if state & NEIGHBOUR_VALID == 0:
         mac = made_up_mac(host, device, key, high, low)
         if mac < 0:
-            return -1
+            return UNRESOLVED
         state = _CONNECTED
         entry = neighbour_add(table, key, high, low, mac, state)
     is_cached = state & NEIGHBOUR_CACHED and state & NEIGHBOUR_CONNECTED and not is_crossing
+    if is_cached and load64(skb + SKB_HEADROOM) < LL_RESERVED_SPACE:
+        return NO_ROOM  # kernel: neigh_hh_output()
     if is_cached:
         protocol = ETH_P_IP
         if key & 1:

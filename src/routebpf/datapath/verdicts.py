@@ -79,6 +79,8 @@ IP_SHORT = 31
 IP_VERSION = 32
 IP_HEADER_LENGTH = 33
 IP_TOTAL_LENGTH = 34
+IP_OPTIONS = 35
+NO_HEADROOM = 36
 FIRST_FAILURE = PROGRAM_DROP
 
 _V = Verdict
@@ -173,6 +175,14 @@ REASONS: tuple[Reason, ...] = (
         _V.ERROR,
         EINVAL,
         "the length in its IP header is more than the packet has, or less than the header",
+    ),
+    Reason(IP_OPTIONS, "ip-options", _V.DROPPED, EINVAL, "it came in with IP options that are broken, or not allowed"),
+    Reason(
+        NO_HEADROOM,
+        "no-headroom",
+        _V.DROPPED,
+        ENOBUFS,
+        "the program pushed a header that leaves no room for the link header",
     ),
 )
 

@@ -67,6 +67,7 @@ class Worker:
         self._plain = Memory(skb_at.SKB_BYTES)
         self._plain.write(skb_at.SKB_MAC_HEADER, (-1).to_bytes(8, "little", signed=True))
         self._plain.write(skb_at.SKB_HAS_SOCKET, (1).to_bytes(4, "little"))
+        self._plain.write(skb_at.SKB_HEADROOM, skb_at.LL_RESERVED_SPACE.to_bytes(8, "little"))
         self._fragments = Memory(_LEVELS * 8)
         for level in range(_LEVELS):
             self._fragments.write(level * 8, self._packets[2 + level][0].address.to_bytes(8, "little"))

@@ -51,7 +51,12 @@ SKB_INNER_NETWORK_HEADER = 328
 SKB_INNER_PROTOCOL = 336  # 32 bits
 SKB_IS_PINNED = 340  # 32 bits: whether SKB_NEXT_HOP is where it goes on its link, whatever its destination becomes
 SKB_NEXT_HOP = 344  # an address, high and low word (datapath.fib_records)
-SKB_BYTES = 384
+SKB_OPTIONS_SIZE = 360  # 32 bits: how many bytes of IPv4 options it came in with
+SKB_OPTIONS_CHANGED = 364  # 32 bits: whether the checksum does not know yet what became of them
+SKB_HEADROOM = 368  # 64 bits: how many bytes the kernel would have free before the packet
+SKB_ROUTE_PROTOCOL = 376  # 32 bits: of its route; a program on input may have made the packet another's
+SKB_HEADER_BEFORE = 384  # where the IP header was before the program on xmit
+SKB_BYTES = 392
 
 UNSET = -1
 CHECKSUM_NONE, CHECKSUM_UNNECESSARY, CHECKSUM_COMPLETE, CHECKSUM_PARTIAL = range(4)
@@ -84,3 +89,4 @@ def context_place(offset: int, size: int) -> int:
 HEADROOM = 512  # at least so many bytes are before the data: growth within it copies nothing
 MAX_PACKET = 65_575  # 65,535 and an IPv6 header, as the kernel's IP6_MAX_MTU has it
 TAILROOM = 512
+LL_RESERVED_SPACE = 16  # what the kernel leaves free for a link header, of every device there is here

@@ -21,6 +21,7 @@ from routebpf.runtime.skb import (
     GSO_TCPV6,
     GSO_UDP_TUNNEL,
     GSO_UDP_TUNNEL_CSUM,
+    LL_RESERVED_SPACE,
     SKB_ENCAPSULATION,
     SKB_GSO_SEGS,
     SKB_GSO_SIZE,
@@ -32,7 +33,7 @@ from routebpf.runtime.skb import (
     SKB_TRANSPORT_HEADER,
 )
 from routebpf.runtime.skb_hash import skb_clear_hash
-from routebpf.runtime.skb_room import skb_cow, skb_push, skb_reset_network_header
+from routebpf.runtime.skb_room import skb_cow, skb_expand_headroom, skb_push, skb_reset_network_header
 
 BPF_LWT_ENCAP_SEG6, BPF_LWT_ENCAP_SEG6_INLINE, BPF_LWT_ENCAP_IP = range(3)
 _MAX_HEADER = 256  # LWT_BPF_MAX_HEADROOM
@@ -62,6 +63,7 @@ def bpf_lwt_push_encap(cpu: int, skb: int, kind: int, header: int, size: int) ->
     protocol = load8(header + (9 if version == 4 else 6))
     if size < next_header + (8 if protocol == _UDP else 0):
         return -EINVAL
+    skb_expand_headroom(skb, size + LL_RESERVED_SPACE)
     if skb_cow(skb, size):
         return -ENOMEM
     store64(skb + SKB_INNER_NETWORK_HEADER, load64(skb + SKB_NETWORK_HEADER))

@@ -38,7 +38,7 @@ from routebpf.runtime.skb import (
     SKB_TIME,
     UNSET,
 )
-from routebpf.runtime.skb_room import skb_reset_mac_header
+from routebpf.runtime.skb_room import skb_leave_buffer, skb_reset_mac_header
 
 BPF_F_INGRESS = 1
 TC_ACT_SHOT, TC_ACT_REDIRECT = 2, 7
@@ -74,6 +74,8 @@ def bpf_clone_redirect(cpu: int, skb: int, ifindex: int, flags: int) -> int:
         return -EINVAL
     if load32(skb + SKB_GSO_SIZE) and load32(skb + SKB_GSO_TYPE) == 0:
         return -EBADMSG
+    if device_of(cpu, low32(ifindex)):
+        skb_leave_buffer(skb)  # which the clone keeps
     result = _redirect(cpu, skb, low32(ifindex), flags)
     if result == RECEIVED:
         return 0

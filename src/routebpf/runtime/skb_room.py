@@ -13,12 +13,13 @@ and the frame has both.
 from __future__ import annotations
 
 from routebpf.runtime.errno_values import EINVAL, ENOMEM, ENOTSUPP
-from routebpf.runtime.memory import fill, load32, load64, low32, move, store32, store64
+from routebpf.runtime.memory import bswap64, fill, load32, load64, low32, move, store32, store64
 from routebpf.runtime.native import native
 from routebpf.runtime.skb import (
     CHECKSUM_COMPLETE,
     CHECKSUM_NONE,
     CHECKSUM_PARTIAL,
+    ETH_P_IPV6,
     SKB_CSUM_OFFSET,
     SKB_CSUM_START,
     SKB_DATA,
@@ -28,12 +29,17 @@ from routebpf.runtime.skb import (
     SKB_GSO_SIZE,
     SKB_GSO_TYPE,
     SKB_HEAD,
+    SKB_HEADER_BEFORE,
+    SKB_HEADROOM,
     SKB_INNER_NETWORK_HEADER,
     SKB_IP_SUMMED,
+    SKB_IS_PINNED,
     SKB_LEN,
     SKB_MAC_HEADER,
     SKB_MAC_LEN,
     SKB_NETWORK_HEADER,
+    SKB_NEXT_HOP,
+    SKB_ROUTE_PROTOCOL,
     SKB_TAIL,
     SKB_TRANSPORT_HEADER,
     UNSET,
@@ -42,6 +48,7 @@ from routebpf.runtime.skb import (
 # SKB_MAX_ALLOC: four pages without the 320 bytes of struct skb_shared_info, with pages of 4 KiB.
 MAX_LENGTH = 4 * 4096 - 320
 _ALIGNMENT = 64  # NET_SKB_PAD
+_IPV6_DESTINATION = 24
 
 
 @native
@@ -51,6 +58,7 @@ def bpf_skb_change_head(cpu: int, skb: int, size: int, flags: int) -> int:
     length = load32(skb + SKB_LEN) + size
     if flags or size > 0x7FFFFFFF or (load32(skb + SKB_GSO_SIZE) == 0 and length > MAX_LENGTH):
         return -EINVAL
+    skb_expand_headroom(skb, size)
     if skb_cow(skb, size):
         return -ENOMEM
     fill(skb_push(skb, size), 0, size)
@@ -106,6 +114,7 @@ def skb_push(skb: int, size: int) -> int:
     data = load64(skb + SKB_DATA) - size
     store64(skb + SKB_DATA, data)
     store32(skb + SKB_LEN, load32(skb + SKB_LEN) + size)
+    store64(skb + SKB_HEADROOM, load64(skb + SKB_HEADROOM) - size)
     return data
 
 
@@ -115,6 +124,7 @@ def skb_pull(skb: int, size: int) -> int:
     data = load64(skb + SKB_DATA) + size
     store64(skb + SKB_DATA, data)
     store32(skb + SKB_LEN, load32(skb + SKB_LEN) - size)
+    store64(skb + SKB_HEADROOM, load64(skb + SKB_HEADROOM) + size)
     return data
 
 
@@ -129,6 +139,33 @@ def skb_reset_mac_header(skb: int) -> int:
 def skb_reset_network_header(skb: int) -> int:
     """The network header is where the packet begins. 0."""
     store64(skb + SKB_NETWORK_HEADER, load64(skb + SKB_DATA) - load64(skb + SKB_HEAD))
+    return 0
+
+
+@native
+def skb_expand_headroom(skb: int, headroom: int) -> int:
+    """What the kernel does where fewer than `headroom` bytes are free before the packet. 0. kernel: __skb_cow()."""
+    missing = headroom - load64(skb + SKB_HEADROOM)
+    if missing > 0:
+        skb_leave_buffer(skb)
+        more = (missing + _ALIGNMENT - 1) & -_ALIGNMENT
+        store64(skb + SKB_HEADROOM, load64(skb + SKB_HEADROOM) + more)
+    return 0
+
+
+@native
+def skb_leave_buffer(skb: int) -> int:
+    """The kernel gives the packet another buffer. 0.
+
+    An IPv6 packet on its way out goes to the link address of the destination in the one that it had, where its route
+    has no gateway. kernel: ip6_finish_output2(), daddr.
+    """
+    place = load64(skb + SKB_HEADER_BEFORE)
+    if place and load32(skb + SKB_ROUTE_PROTOCOL) == ETH_P_IPV6 and load32(skb + SKB_IS_PINNED) == 0:
+        address = load64(skb + SKB_HEAD) + place + _IPV6_DESTINATION
+        store64(skb + SKB_NEXT_HOP, bswap64(load64(address)))
+        store64(skb + SKB_NEXT_HOP + 8, bswap64(load64(address + 8)))
+        store32(skb + SKB_IS_PINNED, 1)
     return 0
 
 
@@ -166,6 +203,7 @@ def _shift(skb: int, distance: int) -> int:
     store64(skb + SKB_TAIL, tail + distance)
     store64(skb + SKB_NETWORK_HEADER, load64(skb + SKB_NETWORK_HEADER) + distance)
     store64(skb + SKB_INNER_NETWORK_HEADER, load64(skb + SKB_INNER_NETWORK_HEADER) + distance)
+    store64(skb + SKB_HEADER_BEFORE, load64(skb + SKB_HEADER_BEFORE) + distance)
     if load64(skb + SKB_TRANSPORT_HEADER) != UNSET:
         store64(skb + SKB_TRANSPORT_HEADER, load64(skb + SKB_TRANSPORT_HEADER) + distance)
     if load64(skb + SKB_MAC_HEADER) != UNSET:

@@ -1,0 +1,194 @@
+"""Random scenarios, each from a number: a topology, programs on its routes, and packets that go there.
+
+Routes with a program of in are for packets that come in only, and none of their programs of out and xmit has the route
+looked up anew: once the host itself sends by such a route, or asks for its way there to
+answer by ICMP, the kernel loses the packets that it forwards there. Every
+neighbour is known: what waits for one in the kernel counts as sent, even if its device does not take it then.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from itertools import chain, product
+from random import Random
+from typing import Any
+
+from routebpf.hosts.scenario import Scenario, ScenarioPacket
+from scenarios.generated_packets import LENGTHS, Place, draw_packet
+from scenarios.generated_programs import IN, OUT, XMIT, Program, draw_program, source_of
+
+FILE = "p.c"
+PACKETS = 250
+HOOKS = {IN: "in", OUT: "out", XMIT: "xmit"}
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """A line of a topology, with the programs of its route."""
+
+    text: str
+    programs: tuple[Program, ...] = ()
+    headroom: str = ""
+
+    def __str__(self) -> str:
+        words = [f"{HOOKS[one.hook]} obj {FILE} section {one.hook} program {one.name}" for one in self.programs]
+        return f"{self.text} encap bpf {' '.join(words)}{self.headroom}" if words else self.text
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A scenario in parts, of which some can be left out."""
+
+    name: str
+    lines: tuple[Line, ...]
+    packets: tuple[ScenarioPacket, ...]
+
+    def scenario(self) -> Scenario:
+        """What can be played."""
+        programs = tuple(chain.from_iterable(one.programs for one in self.lines))
+        topology = "".join(f"{line}\n" for line in (*self.lines, *_neighbours(self.lines)))
+        return Scenario(self.name, topology, {FILE: source_of(programs)} if programs else {}, self.packets)
+
+    def smaller(self) -> Iterator[Plan]:
+        """This plan without some packets, a line, a program, or a part of one."""
+        for rest in _parts(self.packets):
+            if rest:
+                yield replace(self, packets=rest)
+        for lines in _parts(self.lines):
+            yield replace(self, lines=lines)
+        for at, line in enumerate(self.lines):
+            for other in _smaller_lines(line):
+                yield replace(self, lines=(*self.lines[:at], *other, *self.lines[at + 1 :]))
+
+
+def _parts(whole: tuple[Any, ...]) -> Iterator[tuple[Any, ...]]:
+    """A tuple without a half of it, a quarter, and so on down to one."""
+    step = len(whole)
+    while step > 1:
+        step = (step + 1) // 2
+        for at in reversed(range(0, len(whole), step)):
+            yield whole[:at] + whole[at + step :]
+    if len(whole) == 1:
+        yield ()
+
+
+def _smaller_lines(line: Line) -> Iterator[tuple[Line, ...]]:
+    for at, one in enumerate(line.programs):
+        before, after = line.programs[:at], line.programs[at + 1 :]
+        yield (replace(line, programs=before + after),)
+        for cut in range(len(one.blocks)):
+            blocks = one.blocks[:cut] + one.blocks[cut + 1 :]
+            yield (replace(line, programs=(*before, replace(one, blocks=blocks), *after)),)
+        if one.code != "0":
+            yield (replace(line, programs=(*before, replace(one, code="0"), *after)),)
+
+
+# Choices of words, one of each group, for devices and routes.
+MTUS = {"va": (1500, 1500, 1500, 1400), "vb": (1500, 1500, 1400, 1280, 1281), "tun0": (1500, 1500, 1280)}
+WAYS4 = (
+    "via 10.0.0.2", "via 10.0.0.2", "via 10.0.0.3", "via 10.1.0.2", "dev va", "dev vb", "dev tun0", "via 10.2.0.2",
+    "via inet6 fd00:a::2 dev va",
+)  # fmt: skip
+WAYS6 = ("via fd00:a::2", "via fd00:a::2", "via fd00:b::2", "dev va", "dev vb", "dev tun0", "via fd00:c::2")
+WORDS: tuple[tuple[str, ...], ...] = (
+    ("", "", "", " mtu 600", " mtu 1300", " mtu 1301"),
+    ("", "", "", " realm 7", " realm 3/7"),
+    ("", "", "", "", " metric 50"),
+)
+HEADROOMS = ("", "", "", " headroom 14", " headroom 64", " headroom 256")
+COUNT = 7  # routes with programs of each kind: 192.168.0.0/24 to 192.168.6.0/24
+SOURCES = {
+    "va": (("10.0.0.9", "fd00:a::9"), ("10.0.0.9", "fe80::9")),
+    "vb": (("10.1.0.9", "fd00:b::9"), ("127.0.0.1", "::")),
+    "tun0": (("10.2.0.9", "fd00:c::9"), ("10.1.0.1", "ff02::9")),
+}
+OWN = (("10.0.0.1", "fd00:a::1"), ("10.1.0.1", "fd00:b::1"), ("203.0.113.7", "2001:db8::7"), ("0.0.0.0", "fd00:c::1"))
+HOSTS = (1, 1, 1, 7, 16)
+# Destinations without a program: neighbours, routes that refuse, none at all, many.
+PLAIN4 = (
+    "10.0.0.9", "10.1.0.9", "10.2.0.9", "10.0.0.2", "192.168.200.1", "192.168.201.1", "192.168.202.1", "203.0.113.1",
+    "10.8.0.9", "10.9.0.1", "224.5.0.7", "10.0.0.255", "192.168.210.1",
+)  # fmt: skip
+PLAIN6 = ("fd00:a::9", "fd00:b::9", "fd00:c::9", "fd00:20:c8::1", "fd00:20:c9::1", "fd00:20:ca::1", "2001:db8::1")
+
+BEFORE = (
+    "link add va up mtu {va} type veth", "link add vb up mtu {vb} type veth", "tuntap add tun0 mode tun",
+    "link set tun0 up mtu {tun0}", "link add vd type veth",
+    "addr add 10.0.0.1/24 dev va", "addr add 10.1.0.1/24 dev vb", "addr add 10.2.0.1/24 dev tun0",
+    "addr add fd00:a::1/64 dev va", "addr add fd00:b::1/64 dev vb", "addr add fd00:c::1/64 dev tun0",
+    "rule add fwmark 0x77 table 77 prio 100",
+    "route add blackhole 192.168.200.0/24", "route add unreachable 192.168.201.0/24",
+    "route add prohibit 192.168.202.0/24", "route add blackhole fd00:20:c8::/64",
+    "route add unreachable fd00:20:c9::/64", "route add prohibit fd00:20:ca::/64",
+    "route add 224.5.0.0/16 dev vb",
+    "route add 10.9.0.0/16 via 10.1.0.2 mtu 600",
+)  # fmt: skip
+
+
+def plan(number: int, packets: int = PACKETS) -> Plan:
+    """The scenario of a number, with so many packets."""
+    chance = Random(number)
+    names = (f"p{count}" for count in range(1000))
+
+    def programs(*hooks: str, reroutes: bool = True) -> tuple[Program, ...]:
+        return tuple(draw_program(chance, next(names), hook, reroutes=reroutes) for hook in hooks)
+
+    mtus = {name: chance.choice(values) for name, values in MTUS.items()}
+    lines = [Line(one.format(**mtus)) for one in BEFORE]
+    for count in range(COUNT):
+        for prefix, ways in ((f"192.168.{count}.0/24", WAYS4), (f"fd00:20:{count}::/64", WAYS6)):
+            hooks = chance.choice(((XMIT,), (XMIT,), (XMIT,), (OUT, XMIT), (OUT,)))
+            lines.append(_route(chance, prefix, ways, programs(*hooks)))
+    for prefix, ways in (("172.16.{}.0/24", WAYS4), ("fd00:30:{}::/64", WAYS6)):
+        for count in range(3):
+            hooks = chance.choice(((IN,), (IN, XMIT), (IN, OUT, XMIT), (IN, OUT)))
+            taken = tuple(one for hook in hooks for one in programs(hook, reroutes=hook == IN))
+            lines.append(_route(chance, prefix.format(count), ways, taken))
+    lines.append(_route(chance, "192.168.1.16/28", WAYS4, programs(XMIT)))
+    lines.append(_route(chance, "192.168.2.7", WAYS4, programs(XMIT)))
+    lines.append(_route(chance, "fd00:20:1::10/124", WAYS6, programs(XMIT)))
+    lines.append(_route(chance, "192.168.3.0/24 tos 0x10", WAYS4, programs(XMIT)))
+    lines.append(_route(chance, "192.168.0.0/16", WAYS4, programs(XMIT) if chance.random() < 0.5 else ()))
+    marked = _route(chance, "192.168.0.0/16", WAYS4, programs(XMIT))
+    lines.append(replace(marked, text=f"{marked.text} table 77"))
+    places = tuple(_places(mtus))
+    return Plan(f"generated-{number}", tuple(lines), tuple(draw_packet(chance, places) for _ in range(packets)))
+
+
+def _neighbours(lines: tuple[Line, ...]) -> Iterator[str]:
+    """Lines that name all neighbours, on the Ethernet devices that there are."""
+    last = [f"192.168.{count}.{host}" for count in (*range(COUNT), 200, 201, 202, 210) for host in sorted({*HOSTS})]
+    last += [f"172.16.{count}.{host}" for count in range(3) for host in sorted({*HOSTS})]
+    last += [f"fd00:20:{count:x}::{host:x}" for count in (*range(COUNT), 200, 201, 202) for host in sorted({*HOSTS})]
+    last += [f"fd00:30:{count}::{host:x}" for count in range(3) for host in sorted({*HOSTS})]
+    last += [f"{net}{host}" for net in ("10.0.0.", "10.1.0.", "fd00:a::", "fd00:b::", "fd00:c::") for host in (2, 3, 9)]
+    for device, byte in (("va", "0a"), ("vb", "0b")):
+        if not any(str(line).startswith(f"link add {device} ") for line in lines):
+            continue
+        for number, address in enumerate((*last, "203.0.113.1", "2001:db8::1", "10.8.0.9", "10.9.0.1")):
+            if ":" not in address or any(line.text.startswith(f"addr add fd00:{byte[1]}") for line in lines):
+                yield f"neigh replace {address} lladdr 02:00:00:00:{byte}:{number:02x} dev {device}"
+
+
+def _route(chance: Random, prefix: str, ways: tuple[str, ...], programs: tuple[Program, ...]) -> Line:
+    words = "".join(chance.choice(one) for one in WORDS)
+    return Line(f"route add {prefix} {chance.choice(ways)}{words}", programs, chance.choice(HEADROOMS))
+
+
+def _places(mtus: dict[str, int]) -> Iterator[Place]:
+    for source4, source6, device in chain(
+        ((*pair, None) for pair in OWN),
+        ((*pair, device) for device, pairs in SOURCES.items() for pair in (pairs[0], *pairs)),
+    ):
+        longest = mtus[device] if device else max(LENGTHS)
+        many = [(f"192.168.{count}.{host}", f"fd00:20:{count}::{host:x}") for count in range(COUNT) for host in HOSTS]
+        for to4, to6 in many:
+            yield Place(source4, to4, device, longest)
+            yield Place(source6, to6, device, longest)
+        for count, host in product(range(3 if device else 0), HOSTS * 2):
+            yield Place(source4, f"172.16.{count}.{host}", device, longest, is_quiet=True)
+            yield Place(source6, f"fd00:30:{count}::{host:x}", device, longest)
+        for source, destinations in ((source4, PLAIN4), (source6, PLAIN6)):
+            for one in destinations:
+                yield Place(source, one, device, longest)

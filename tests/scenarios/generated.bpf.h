@@ -1,0 +1,136 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/* What every random program begins with. */
+#include <routebpf.h>
+char _license[] SEC("license") = "GPL";
+
+/* What each call gave, in order, and of which program. */
+struct record {
+	__u64 program;
+	__s64 value;
+};
+struct {
+	__uint(type, BPF_MAP_TYPE_QUEUE);
+	__uint(max_entries, 8192);
+	__type(value, struct record);
+} notes SEC(".maps");
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 64);
+	__type(key, __u32);
+	__type(value, __u64);
+} counters SEC(".maps");
+static const __u8 pattern[64] = {
+	0x45, 0xb8, 0x21, 0x23, 0x40, 0x11, 0xff, 0x00, 0x0a, 0x21, 0x00, 0x09, 0x7f, 0x80, 0x33, 0x99, 0x45,
+};
+struct record noted;
+
+static __always_inline void note(__s64 value)
+{
+	noted.value = value;
+	bpf_map_push_elem(&notes, &noted, 0);
+}
+#define SUM(bytes) bpf_csum_diff(0, 0, (__be32 *)(bytes), 64, 0)
+#define READ(type, at) ({ \
+	__u8 *p = (void *)(long)skb->data; \
+	p + (at) + sizeof(type) <= (__u8 *)(long)skb->data_end ? *(type *)(p + (at)) : (type)-1; \
+})
+#define WRITE(type, at, value) ({ \
+	type wanted = (value); \
+	__u8 *p = (void *)(long)skb->data; \
+	int fits = p + (at) + sizeof(type) <= (__u8 *)(long)skb->data_end; \
+	if (fits) \
+		*(type *)(p + (at)) = wanted; \
+	fits; \
+})
+
+static __always_inline __u64 count(struct __sk_buff *skb, __u32 at)
+{
+	__u32 key = 0;
+	__u64 one = 1, *value;
+
+	bpf_skb_load_bytes(skb, at, &key, 4);
+	value = bpf_map_lookup_elem(&counters, &key);
+	if (value)
+		return ++*value;
+	return bpf_map_update_elem(&counters, &key, &one, BPF_NOEXIST);
+}
+static __always_inline int link_header(struct __sk_buff *skb)
+{
+	__u8 header[14] = { 2, 0, 0, 0xbb, 0, 1, 2, 0, 0, 0, 0, 3 };
+
+	*(__u16 *)&header[12] = skb->protocol;
+	return bpf_skb_change_head(skb, 14, 0) ?: bpf_skb_store_bytes(skb, 0, header, 14, 0);
+}
+static __always_inline void set_address6(struct in6_addr *to, __u16 second, __u16 fourth, __u16 last)
+{
+	to->s6_addr16[0] = bpf_htons(0xfd00);
+	to->s6_addr16[1] = bpf_htons(second);
+	to->s6_addr16[2] = bpf_htons(fourth);
+	to->s6_addr16[7] = bpf_htons(last);
+}
+static __always_inline int destination(struct __sk_buff *skb, __u32 to4, __u16 second, __u16 fourth, __u16 last)
+{
+	struct in6_addr to6 = {};
+
+	if (skb->protocol == bpf_htons(ETH_P_IP)) {
+		to4 = bpf_htonl(to4);
+		return bpf_skb_store_bytes(skb, 16, &to4, 4, 0);
+	}
+	set_address6(&to6, second, fourth, last);
+	return bpf_skb_store_bytes(skb, 24, &to6, 16, 0);
+}
+static __always_inline void behind_outer(__u8 *to, struct __sk_buff *skb, __u8 next, int size)
+{
+	if (next == IPPROTO_GRE)
+		*(__u16 *)(to + 2) = skb->protocol;
+	if (next == IPPROTO_UDP) {
+		*(__u16 *)to = bpf_htons(5555);
+		*(__u16 *)(to + 2) = bpf_htons(6080);
+		*(__u16 *)(to + 4) = bpf_htons(skb->len + size);
+		to[9] = skb->protocol == bpf_htons(ETH_P_IP) ? IPPROTO_IPIP : IPPROTO_IPV6;
+	}
+}
+static __always_inline int outer4(struct __sk_buff *skb, __u32 to, __u8 next, int size, int ihl, __u16 check,
+				  __u16 fragment, __u8 ttl, int kind)
+{
+	struct {
+		struct iphdr ip;
+		__u8 more[44];
+	} outer = { .ip = { .version = 4, .ihl = ihl, .ttl = ttl, .protocol = next, .check = check } };
+
+	outer.ip.id = bpf_htons(7);
+	outer.ip.frag_off = bpf_htons(fragment);
+	outer.ip.tot_len = bpf_htons(skb->len + size);
+	outer.ip.saddr = bpf_htonl(0x0a000001);
+	outer.ip.daddr = bpf_htonl(to);
+	behind_outer(outer.more, skb, next, size - 20);
+	return bpf_lwt_push_encap(skb, kind, &outer, size);
+}
+static __always_inline int outer6(struct __sk_buff *skb, __u16 second, __u16 fourth, __u16 last, __u8 next, int size,
+				  __u8 ttl, int kind)
+{
+	struct {
+		struct ipv6hdr ip;
+		__u8 more[24];
+	} outer = { .ip = { .version = 6, .hop_limit = ttl, .nexthdr = next } };
+
+	outer.ip.payload_len = bpf_htons(skb->len + size - 40);
+	set_address6(&outer.ip.saddr, 0xa, 0, 1);
+	set_address6(&outer.ip.daddr, second, fourth, last);
+	behind_outer(outer.more, skb, next, size - 40);
+	return bpf_lwt_push_encap(skb, kind, &outer, size);
+}
+static __always_inline int tunnel(struct __sk_buff *skb, int size, __u64 flags, __u32 label, __u16 ext)
+{
+	struct bpf_tunnel_key key;
+
+	__builtin_memset(&key, 0, sizeof(key));
+	key.tunnel_id = 0x12345;
+	key.remote_ipv4 = 0x0a010009;
+	key.tunnel_tos = 3;
+	key.tunnel_ttl = 9;
+	key.tunnel_ext = ext;
+	key.tunnel_label = label;
+	key.local_ipv4 = 0x0a010001;
+	return bpf_skb_set_tunnel_key(skb, &key, size, flags);
+}
