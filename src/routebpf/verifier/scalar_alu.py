@@ -141,8 +141,8 @@ def _lsh(d: Bounds, s: Range, wide: bool) -> None:
         d.forget64()
         d.update32()
         return
-    d.smax = d.s32max << 32 if shift == 32 and d.s32max >= 0 else S64_MAX
-    d.smin = d.s32min << 32 if shift == 32 and d.s32min >= 0 else S64_MIN
+    # What sign extension of the low half begins with.
+    d.smin, d.smax = (d.s32min << 32, d.s32max << 32) if shift == 32 else (S64_MIN, S64_MAX)
     if d.umax > 1 << (63 - shift):
         d.umin, d.umax = 0, M64
     else:
