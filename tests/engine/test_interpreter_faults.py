@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import struct
-from dataclasses import replace
 
 import pytest
 from embedded import Embedded
@@ -260,7 +259,7 @@ def test_the_kernel_refuses_each_of_them(name: str) -> None:
 def test_the_message_names_file_line_and_source() -> None:
     program = _program("r0 = 1\nr1 = 0\nr0 = *(u8 *)(r1 +3)\nexit")
     lines = (LineInfo(0, "drop.c", 10, 1, "int a = 1;"), LineInfo(2, "drop.c", 12, 5, "    return *p;"))
-    program = replace(program, functions=(Function("test", 0, 4, 0, True),), lines=lines)
+    program = program._replace(functions=(Function("test", 0, 4, 0, True),), lines=lines)
     with pytest.raises(RuntimeFault) as stopped:
         _run(program)
     assert str(stopped.value).startswith(

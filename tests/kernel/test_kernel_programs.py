@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import struct
 from pathlib import Path
 
@@ -239,8 +238,8 @@ def test_a_program_that_is_gone_is_not_found_by_its_id(read):
 def test_a_kernel_function_that_is_not_there_is_named_with_its_place(read):
     source = read('SEC("lwt_xmit") int run(struct __sk_buff *ctx) {\n    return bpf_cast_to_kern_ctx(ctx) != 0;\n}')
     (program,) = source.programs.values()
-    without = dataclasses.replace(program, kfuncs=("bpf_no_such_kfunc",))
-    changed = dataclasses.replace(source, programs={"run": without})
+    without = program._replace(kfuncs=("bpf_no_such_kfunc",))
+    changed = source._replace(programs={"run": without})
     with pytest.raises(
         InputError, match=r"program run: .*program\.bpf\.c:3: kernel function bpf_no_such_kfunc is not in"
     ):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import re
 
 import pytest
@@ -196,8 +195,8 @@ def test_a_log_that_does_not_fit_is_asked_for_again(read, monkeypatch):
 
 def test_a_program_without_debug_information_is_refused_by_instruction(read):
     source = read(NULL_POINTER)
-    program = dataclasses.replace(source.programs["run"], lines=())
-    text = str(refusal(dataclasses.replace(source, btf=None, programs={"run": program})))
+    program = source.programs["run"]._replace(lines=())
+    text = str(refusal(source._replace(btf=None, programs={"run": program})))
     place = (
         r"load run \(LWT_XMIT\) into the kernel: program\.bpf\.c: instruction \d+ \(r0 = .*\): R0 invalid mem access"
     )

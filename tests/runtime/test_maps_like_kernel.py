@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from random import Random
 
 import pytest
@@ -240,7 +239,7 @@ def test_a_map_is_created_or_refused_as_in_the_kernel(
 ) -> None:
     definition = MapDefinition("new", kind, key_size, value_size, entries, flags, map_extra=extra)
     if kind in (ARRAY_OF_MAPS, HASH_OF_MAPS):
-        definition = replace(definition, inner=INNER)
+        definition = definition._replace(inner=INNER)
     ours, theirs = create_outcome(definition)
     assert ours == theirs
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ctypes
-from dataclasses import replace
 
 import pytest
 from map_oracle import KernelMap, create_outcome
@@ -44,7 +43,7 @@ def outcome(outer: Map, inner: Map) -> int:
 def test_the_inner_maps_that_the_kernel_takes_are_taken(
     kind: int, expected: MapDefinition, change: dict[str, int]
 ) -> None:
-    outer, inner = MapDefinition("outer", kind, 4, 4, 3, inner=expected), replace(expected, **change)
+    outer, inner = MapDefinition("outer", kind, 4, 4, 3, inner=expected), expected._replace(**change)
     refused = create_outcome(inner)
     if refused != (0, 0):
         assert refused[0] == refused[1]

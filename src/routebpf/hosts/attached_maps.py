@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from routebpf.errors import InputError, MissingError
 from routebpf.hosts.map_view import MapView
@@ -75,7 +75,7 @@ def open_view(namespace: Namespace | None, reference: str, program: str | None =
     """A map by its name, by the path of a pin (`/…`) or by id (`id:12`), typed where its BTF can be had."""
     raw, btf = _open(namespace, reference, program)
     if btf is None:
-        raw.definition = replace(raw.definition, btf_key_type_id=0, btf_value_type_id=0)
+        raw.definition = raw.definition._replace(btf_key_type_id=0, btf_value_type_id=0)
     with raw:
         yield MapView(raw, btf)
 
@@ -93,7 +93,7 @@ def _open(namespace: Namespace | None, reference: str, program: str | None) -> t
         return raw, _kernel_btf(raw)
     found = find_map(namespace, reference, program)
     raw = open_map_of_ours(found.pin, found.id)
-    raw.definition = replace(raw.definition, name=found.name)  # the kernel has the first 15 characters of it
+    raw.definition = raw.definition._replace(name=found.name)  # the kernel has the first 15 characters of it
     return raw, _kept_btf(found.btf)
 
 

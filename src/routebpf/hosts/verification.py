@@ -6,7 +6,7 @@ Our verifier needs neither root nor Linux. The kernel's is asked only on request
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from routebpf.errors import RejectedError
 from routebpf.objects.btf import Btf
@@ -184,10 +184,10 @@ def _ask_kernel(source: Object, program: Program) -> KernelVerdict:
     from routebpf.kernel.object import load_in_kernel
 
     maps = {
-        name: replace(one, initial_slots={}) if one.type == _PROG_ARRAY else one for name, one in source.maps.items()
+        name: one._replace(initial_slots={}) if one.type == _PROG_ARRAY else one for name, one in source.maps.items()
     }
     try:
-        load_in_kernel(replace(source, maps=maps), programs=[program.name]).close()
+        load_in_kernel(source._replace(maps=maps), programs=[program.name]).close()
     except RejectedError as error:
         return KernelVerdict(_reasons(error), error.log)
     return KernelVerdict(None)

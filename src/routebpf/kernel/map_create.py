@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 from contextlib import ExitStack
-from dataclasses import replace
 
 from routebpf.errors import InputError, MapError
 from routebpf.kernel.map_open import open_map
@@ -30,7 +29,7 @@ def create_map(definition: MapDefinition, *, btf_fd: int = 0) -> KernelMap:
     MapError with the kernel's errno and MissingError for a capability that is missing.
     """
     if definition.type == _PERF_EVENT_ARRAY and not definition.max_entries:
-        definition = replace(definition, max_entries=possible_cpus())
+        definition = definition._replace(max_entries=possible_cpus())
     with ExitStack() as undo:
         made = undo.enter_context(open_map(_create(definition, btf_fd), definition))
         if definition.data is not None:

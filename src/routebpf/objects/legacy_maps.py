@@ -9,7 +9,6 @@ from __future__ import annotations
 import re
 import struct
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
 from typing import NamedTuple
 
 from routebpf.errors import InputError
@@ -48,8 +47,8 @@ def read_legacy_maps(elf: Elf, btf: Btf | None) -> tuple[list[MapDefinition], di
                 raise InputError(
                     f"{elf.path}: section maps: map {record.name}: no map has its inner_id {record.fields['inner_id']}"
                 )
-            definition = replace(
-                definition, value_size=4, inner=_definition(template, btf), initial_slots=_slots(record, records)
+            definition = definition._replace(
+                value_size=4, inner=_definition(template, btf), initial_slots=_slots(record, records)
             )
         definitions.append(definition)
     program_arrays = {

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import struct
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 
 from routebpf.errors import InputError
 from routebpf.objects.btf import Btf
@@ -138,7 +137,7 @@ def _fill_tail_calls(
         place = tail_call_slot(program.section)
         if place and place[0] in program_arrays:
             slots.setdefault(program_arrays[place[0]], {})[place[1]] = program.name
-    return [replace(one, initial_slots=slots[one.name]) if one.name in slots else one for one in definitions]
+    return [one._replace(initial_slots=slots[one.name]) if one.name in slots else one for one in definitions]
 
 
 def _presence(target_btf: Btf | None) -> Callable[[Extern], bool]:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import mmap
 from collections.abc import Mapping
-from dataclasses import replace
 
 from routebpf.errors import InputError
 from routebpf.objects.btf import Btf
@@ -56,7 +55,7 @@ def read_map_definitions(elf: Elf, btf: Btf | None) -> list[MapDefinition]:
                 f"{where}: map {var.name} ends at byte {variable.offset + variable.size} of {section.size}"
             )
         definition = _read_definition(btf, var.name, var.type_id, f"{where}: map {var.name}")
-        definitions.append(replace(definition, section=".maps", offset=variable.offset))
+        definitions.append(definition._replace(section=".maps", offset=variable.offset))
     return definitions
 
 
@@ -171,7 +170,7 @@ def fill_slots(
             raise InputError(f"{where}: it is not in the values of map {outer.name}")
         held = _held(definitions, section, relocation, outer, function_at, where)
         slots.setdefault(outer.name, {})[(relocation.offset - first) // _POINTER_BYTES] = held
-    return [replace(one, initial_slots=slots.get(one.name, one.initial_slots)) for one in definitions]
+    return [one._replace(initial_slots=slots.get(one.name, one.initial_slots)) for one in definitions]
 
 
 def _values_offset(btf: Btf, definition: MapDefinition, where: str) -> int:

@@ -15,8 +15,8 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from enum import StrEnum
+from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple
 
 from routebpf.errors import InputError
@@ -45,8 +45,7 @@ class ExternKind(StrEnum):
     KCONFIG = "kconfig"  # a kernel configuration value
 
 
-@dataclass(frozen=True, slots=True)
-class MapDefinition:
+class MapDefinition(NamedTuple):
     """A map as the object declares it; nothing is created yet.
 
     Sizes in bytes. `type` and `flags` are the kernel's numbers (`enum bpf_map_type`, `BPF_F_*`). `max_entries` 0 is
@@ -69,7 +68,7 @@ class MapDefinition:
     btf_key_type_id: int = 0
     btf_value_type_id: int = 0
     inner: MapDefinition | None = None
-    initial_slots: Mapping[int, str] = field(default_factory=dict)
+    initial_slots: Mapping[int, str] = MappingProxyType({})
     data: bytes | None = None  # the initial value of the single entry, for data kinds
     read_only: bool = False
 
@@ -113,8 +112,7 @@ class Poison(NamedTuple):
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class Program:
+class Program(NamedTuple):
     """One program with every function it uses linked in after it, each exactly once.
 
     `program_type` is "LWT_IN", "LWT_OUT" or "LWT_XMIT". `instructions[i]` is the kernel's instruction i: an lddw takes
@@ -148,8 +146,7 @@ class Program:
         return function if function and instruction < function.end else None
 
 
-@dataclass(frozen=True, slots=True)
-class Object:
+class Object(NamedTuple):
     """A compiled BPF ELF file. `maps` keeps the file's order. `sections`: the executable ones, with their functions."""
 
     path: str

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 
 from routebpf.errors import MapError
 from routebpf.objects.model import MapDefinition
@@ -115,7 +114,7 @@ def _check_slot_array(definition: MapDefinition) -> None:
 def _check_perf_event_array(definition: MapDefinition) -> None:
     """max_entries 0 stands for the number of CPUs, as it does in libbpf."""
     flags = definition.flags & ~BPF_F_PRESERVE_ELEMS
-    _check_slot_array(replace(definition, flags=flags, max_entries=definition.max_entries or 1))
+    _check_slot_array(definition._replace(flags=flags, max_entries=definition.max_entries or 1))
 
 
 def _check_ring(definition: MapDefinition) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from routebpf.objects.model import MapDefinition
 from routebpf.runtime import map_lru, map_percpu_lru
 from routebpf.runtime import map_lru_list as lru
@@ -23,7 +21,7 @@ class LruHashMap(ChainedMap):
     def __init__(self, definition: MapDefinition, cpus: int = 1) -> None:
         is_common = not definition.flags & BPF_F_NO_COMMON_LRU
         entries = definition.max_entries if is_common else -(-definition.max_entries // cpus) * cpus
-        super().__init__(replace(definition, max_entries=entries), cpus, extras=0)
+        super().__init__(definition._replace(max_entries=entries), cpus, extras=0)
         natives = map_percpu_lru if self.is_per_cpu else map_lru
         update = map_percpu_lru.update_all if self.is_per_cpu else map_lru.update
         self.natives = {"update": update, "delete": natives.delete}

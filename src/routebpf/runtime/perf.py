@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
-from dataclasses import replace
 
 from routebpf.errors import InputError
 from routebpf.objects.model import MapDefinition
@@ -70,7 +69,7 @@ class PerfEventArrayMap(Map):
     """
 
     def __init__(self, definition: MapDefinition, cpus: int = 1, *, pages: int = DEFAULT_PAGES) -> None:
-        super().__init__(replace(definition, max_entries=definition.max_entries or cpus), cpus)
+        super().__init__(definition._replace(max_entries=definition.max_entries or cpus), cpus)
         slots = self.definition.max_entries
         self._slots = Memory(8 * slots)
         self._set(PERF_SLOTS, self._slots.address)
