@@ -85,12 +85,13 @@ def _smaller_lines(line: Line) -> Iterator[tuple[Line, ...]]:
 
 
 # Choices of words, one of each group, for devices and routes.
-MTUS = {"va": (1500, 1500, 1500, 1400), "vb": (1500, 1500, 1400, 1280, 1281), "tun0": (1500, 1500, 1280)}
+MTUS = {"va": (1500, 1500, 1400, 9000), "vb": (1500, 1500, 1400, 1280, 1281), "tun0": (1500, 1500, 1280)}
 WAYS4 = (
     "via 10.0.0.2", "via 10.0.0.2", "via 10.0.0.3", "via 10.1.0.2", "dev va", "dev vb", "dev tun0", "via 10.2.0.2",
-    "via inet6 fd00:a::2 dev va",
+    "via inet6 fd00:a::2 dev va", "dev vn", "nexthop via 10.0.0.2 nexthop via 10.0.0.2 weight 3",
+    "nexthop via 10.3.0.2 nexthop via 10.1.0.2",
 )  # fmt: skip
-WAYS6 = ("via fd00:a::2", "via fd00:a::2", "via fd00:b::2", "dev va", "dev vb", "dev tun0", "via fd00:c::2")
+WAYS6 = ("via fd00:a::2", "via fd00:a::2", "via fd00:b::2", "dev va", "dev vb", "dev tun0", "via fd00:c::2", "dev vn")
 WORDS: tuple[tuple[str, ...], ...] = (
     ("", "", "", " mtu 600", " mtu 1300", " mtu 1301"),
     ("", "", "", " realm 7", " realm 3/7"),
@@ -108,13 +109,18 @@ HOSTS = (1, 1, 1, 7, 16)
 # Destinations without a program: neighbours, routes that refuse, none at all, many.
 PLAIN4 = (
     "10.0.0.9", "10.1.0.9", "10.2.0.9", "10.0.0.2", "192.168.200.1", "192.168.201.1", "192.168.202.1", "203.0.113.1",
-    "10.8.0.9", "10.9.0.1", "224.5.0.7", "10.0.0.255", "192.168.210.1",
+    "10.8.0.9", "10.9.0.1", "224.5.0.7", "10.0.0.255", "192.168.210.1", "255.255.255.255", "10.3.0.9",
 )  # fmt: skip
-PLAIN6 = ("fd00:a::9", "fd00:b::9", "fd00:c::9", "fd00:20:c8::1", "fd00:20:c9::1", "fd00:20:ca::1", "2001:db8::1")
+LOCAL = ("10.0.0.1", "10.1.0.1", "fd00:a::1", "127.0.0.1", "::1")
+PLAIN6 = (
+    "fd00:a::9", "fd00:b::9", "fd00:c::9", "fd00:20:c8::1", "fd00:20:c9::1", "fd00:20:ca::1", "2001:db8::1",
+    "ff02::1:5", "ff0e::5", "ff01::5",
+)  # fmt: skip
 
 BEFORE = (
     "link add va up mtu {va} type veth", "link add vb up mtu {vb} type veth", "tuntap add tun0 mode tun",
-    "link set tun0 up mtu {tun0}", "link add vd type veth",
+    "link set tun0 up mtu {tun0}", "link add vd up type veth",
+    "addr add 10.3.0.1/24 dev vd", "link add vn up type veth", "link set vn arp off",
     "addr add 10.0.0.1/24 dev va", "addr add 10.1.0.1/24 dev vb", "addr add 10.2.0.1/24 dev tun0",
     "addr add fd00:a::1/64 dev va", "addr add fd00:b::1/64 dev vb", "addr add fd00:c::1/64 dev tun0",
     "rule add fwmark 0x77 table 77 prio 100",
@@ -122,7 +128,8 @@ BEFORE = (
     "route add prohibit 192.168.202.0/24", "route add blackhole fd00:20:c8::/64",
     "route add unreachable fd00:20:c9::/64", "route add prohibit fd00:20:ca::/64",
     "route add 224.5.0.0/16 dev vb",
-    "route add 10.9.0.0/16 via 10.1.0.2 mtu 600",
+    "route add 10.9.0.0/16 via 10.1.0.2 mtu 600", "rule add from 10.1.0.0/16 table 78 prio 101",
+    "route add 192.168.3.0/24 via 10.0.0.2 table 78", "route add throw 192.168.4.0/24 table 78",
 )  # fmt: skip
 
 
@@ -150,8 +157,8 @@ def plan(number: int, packets: int = PACKETS) -> Plan:
     lines.append(_route(chance, "fd00:20:1::10/124", WAYS6, programs(XMIT)))
     lines.append(_route(chance, "192.168.3.0/24 tos 0x10", WAYS4, programs(XMIT)))
     lines.append(_route(chance, "192.168.0.0/16", WAYS4, programs(XMIT) if chance.random() < 0.5 else ()))
-    marked = _route(chance, "192.168.0.0/16", WAYS4, programs(XMIT))
-    lines.append(replace(marked, text=f"{marked.text} table 77"))
+    lines.append(_route(chance, "192.168.0.0/16 table 77", WAYS4, programs(XMIT)))
+    lines.append(Line("link set vd down"))
     places = tuple(_places(mtus))
     return Plan(f"generated-{number}", tuple(lines), tuple(draw_packet(chance, places) for _ in range(packets)))
 
@@ -173,7 +180,11 @@ def _neighbours(lines: tuple[Line, ...]) -> Iterator[str]:
 
 def _route(chance: Random, prefix: str, ways: tuple[str, ...], programs: tuple[Program, ...]) -> Line:
     words = "".join(chance.choice(one) for one in WORDS)
-    return Line(f"route add {prefix} {chance.choice(ways)}{words}", programs, chance.choice(HEADROOMS))
+    way = chance.choice(ways)
+    if way.startswith("nexthop"):
+        words = words if "realm" not in words else ""
+        return Line(f"route add {prefix}{words} {way}")
+    return Line(f"route add {prefix} {way}{words}", programs, chance.choice(HEADROOMS))
 
 
 def _places(mtus: dict[str, int]) -> Iterator[Place]:
@@ -181,7 +192,7 @@ def _places(mtus: dict[str, int]) -> Iterator[Place]:
         ((*pair, None) for pair in OWN),
         ((*pair, device) for device, pairs in SOURCES.items() for pair in (pairs[0], *pairs)),
     ):
-        longest = mtus[device] if device else max(LENGTHS)
+        longest = min(mtus[device], 1500) if device else max(LENGTHS)
         many = [(f"192.168.{count}.{host}", f"fd00:20:{count}::{host:x}") for count in range(COUNT) for host in HOSTS]
         for to4, to6 in many:
             yield Place(source4, to4, device, longest)
@@ -189,6 +200,8 @@ def _places(mtus: dict[str, int]) -> Iterator[Place]:
         for count, host in product(range(3 if device else 0), HOSTS * 2):
             yield Place(source4, f"172.16.{count}.{host}", device, longest, is_quiet=True)
             yield Place(source6, f"fd00:30:{count}::{host:x}", device, longest)
+        for one in LOCAL:
+            yield Place(source6 if ":" in one else source4, one, device, longest, is_udp=True)
         for source, destinations in ((source4, PLAIN4), (source6, PLAIN6)):
             for one in destinations:
                 yield Place(source, one, device, longest)

@@ -76,6 +76,7 @@ EXTENSIONS: tuple[tuple[int, int, str], ...] = (
 LENGTHS = (
     0, 1, 2, 7, 8, 28, 29, 40, 48, 49, 60, 61, 100, 101, 128, 255, 256, 575, 576, 577, 600, 601, 607, 608, 700, 1000,
     1001, 1279, 1280, 1281, 1299, 1300, 1301, 1399, 1400, 1401, 1470, 1480, 1485, 1486, 1499, 1500, 1501, 1514, 1600,
+    8999, 9001,
 )  # fmt: skip
 MARKS = (0, 0, 0, 0, 0, 0, 0x77, 0x78)
 
@@ -83,13 +84,15 @@ MARKS = (0, 0, 0, 0, 0, 0, 0x77, 0x78)
 @dataclass(frozen=True, slots=True)
 class Place:
     """Where packets go: `device`: the one that they come in by, None: they are sent. `longest`: what it takes.
-    `is_quiet`: no packet is drawn that the kernel answers with an ICMP error."""
+    `is_quiet`: no packet is drawn that the kernel answers with an ICMP error. `is_udp`: only UDP, as the host itself
+    answers what is more to it."""
 
     source: str
     destination: str
     device: str | None = None
     longest: int = max(LENGTHS)
     is_quiet: bool = False
+    is_udp: bool = False
 
 
 Damage = Callable[[bytes], bytes]
@@ -153,14 +156,14 @@ def draw_packet(chance: Random, places: tuple[Place, ...]) -> ScenarioPacket:
     place = chance.choice(places)
     is_ipv4 = ip_address(place.destination).version == 4
     described: dict[str, Any] = {"src": place.source, "dst": place.destination}
-    described |= _one_of(chance, FIELDS4 if is_ipv4 else FIELDS6) | _one_of(chance, UPPER)
+    described |= _one_of(chance, FIELDS4 if is_ipv4 else FIELDS6) | ({} if place.is_udp else _one_of(chance, UPPER))
     if place.is_quiet:
         described = {key: value for key, value in described.items() if key not in ("ttl", "df")}
     if described.get("protocol") == "icmp" and not is_ipv4:
         described["protocol"] = 253  # what a program could make of ICMPv6 is mostly what the kernel says by itself
     length = min(chance.choice(LENGTHS), place.longest)
     described["payload"] = max(length - _headers(described, is_ipv4), 0)
-    if not is_ipv4:
+    if not is_ipv4 and not place.is_udp:
         described |= _extended(chance, described)
     packet = packet_bytes(described)
     damages = DAMAGES4 if is_ipv4 else DAMAGES6

@@ -98,6 +98,8 @@ def main() -> None:
         for done in as_completed([pool.submit(hunted, number, options.packets) for number in numbers]):
             number, kind, found, text = done.result()
             kinds[kind or "agreed"] += 1
+            if kinds.total() % 10 == 0:
+                print(f"{kinds.total()} played, {kinds['agreed']} agreed", file=sys.stderr, flush=True)
             if kind:
                 print(f"== {number}: {kind}", *found[:8], sep="\n", flush=True)
             if text and options.keep:

@@ -205,8 +205,8 @@ def neighbour_output(cpu: int, skb: int, hop: int) -> int:
 
 @native
 def _link_header(host: int, skb: int, hop: int, device: int, header: int) -> int:
-    """Write the Ethernet header, and pull the packet to its network header as the kernel does. 0, UNRESOLVED, or NO_ROOM:
-    a program has left the kernel no room for it."""
+    """Write the Ethernet header, and pull the packet to its network header as the kernel does. 0, or UNRESOLVED, or
+    NO_ROOM: a program has left the kernel no room for it."""
     protocol = load16(skb + SKB_PROTOCOL)
     family = load32(hop + HOP_GATEWAY_FAMILY)
     key = load32(hop + HOP_IFINDEX) << 1
