@@ -176,6 +176,10 @@ class Bounds:
         low, high = s32min & M32, s32max & M32
         if low <= high:
             u32min, u32max = low if low > u32min else u32min, high if high < u32max else u32max
+        elif u32max < low:  # of a signed range around 0, only the half from 0 on is left, or only that below
+            s32min, u32max = (u32min & M32 ^ _SIGN32) - _SIGN32, u32max if u32max < high else high
+        elif high < u32min:
+            s32max, u32min = (u32max & M32 ^ _SIGN32) - _SIGN32, u32min if u32min > low else low
         self.u32min, self.u32max, self.s32min, self.s32max = u32min, u32max, s32min, s32max
 
     def _deduce64(self) -> None:
