@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import signal
 
-_NEW_OBJECTS = 50_000  # before garbage is looked for among them; Python's own 700 come with every module
+_NEW_OBJECTS = 200_000  # before garbage is looked for among them; Python's own 700 come with every module
 
 
 def main() -> None:

@@ -158,7 +158,7 @@ def test_many_routes_are_counted_not_listed(ground, here, passing):
 def test_what_attach_does_not_need_it_does_not_import(here, passing, tmp_path):
     compiled = tmp_path / "count.o"
     compiled.write_bytes(compile_source(passing))
-    unneeded = {"numpy", "elftools", "subprocess", "shutil", "tempfile", "routebpf.isa.disassembler", "logging"}
+    unneeded = {"numpy", "elftools", "subprocess", "shutil", "tempfile", "pathlib", "logging", "routebpf.isa.disassembler"}
     assert imported("attach", compiled, PREFIX, *here) & unneeded == set()
 
 

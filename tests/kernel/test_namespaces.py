@@ -51,7 +51,7 @@ def test_a_namespace_is_one_that_ip_sees_and_is_gone_when_removed() -> None:
     finally:
         namespaces.remove_namespace(made)
     assert made.name not in _listed()
-    assert not made.path.exists()
+    assert not os.path.exists(made.path)
 
 
 def test_only_the_thread_that_runs_inside_is_in_the_namespace() -> None:
@@ -59,7 +59,7 @@ def test_only_the_thread_that_runs_inside_is_in_the_namespace() -> None:
     try:
         here = _inode("/proc/thread-self/ns/net")
         there = namespaces.run_inside(made, lambda: _inode("/proc/thread-self/ns/net"))
-        assert there == made.path.stat().st_ino != here
+        assert there == os.stat(made.path).st_ino != here
         assert _inode("/proc/thread-self/ns/net") == here
         assert _inode(f"/proc/self/task/{threading.get_native_id()}/ns/net") == here
     finally:
@@ -122,7 +122,7 @@ def test_another_process_that_has_the_number_of_the_dead_one_does_not_keep_its_n
     made = namespaces.create_namespace()
     pid, start = made.name.split("-")[1:3]
     reused = Namespace(f"rbpf-{pid}-{int(start) - 1}-0")
-    reused.path.touch()
+    Path(reused.path).touch()
     assert namespaces.left_behind() == [reused]
     assert namespaces.remove_left_behind() == [reused]
     assert os.listdir(folder) == [made.name]

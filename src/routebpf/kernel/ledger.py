@@ -22,7 +22,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
-from pathlib import Path
 from typing import Any, NamedTuple
 
 from routebpf.errors import InputError, MissingError
@@ -132,17 +131,17 @@ class Ledger:
 
     def __init__(self, identity: NamespaceIdentity) -> None:
         self.identity = identity
-        self.folder = run_folder() / str(identity.inode)
+        self.folder = os.path.join(run_folder(), str(identity.inode))
         self.is_stale = False
         self.book = self._read()
 
     @property
-    def path(self) -> Path:
-        return self.folder / "ledger.json"
+    def path(self) -> str:
+        return os.path.join(self.folder, "ledger.json")
 
     @property
-    def _unfinished(self) -> Path:
-        return self.path.with_suffix(".new")
+    def _unfinished(self) -> str:
+        return os.path.join(self.folder, "ledger.new")
 
     def write(self) -> None:
         """Make it durable: written beside, synced, renamed, and the folder synced. Raises MissingError."""
@@ -160,36 +159,37 @@ class Ledger:
             _sync_folder(self.folder)
         except OSError as error:
             with contextlib.suppress(OSError):
-                new.unlink()  # where there is no room, it would take what is left
+                os.unlink(new)  # where there is no room, it would take what is left
             raise _cannot("write", self.path, error) from error
         self.is_stale = False
 
     def add_btf(self, name: str, data: bytes) -> str:
         """Keep BTF beside the ledger: the path of its file."""
-        path = self.folder / f"{name}.btf"
+        path = os.path.join(self.folder, f"{name}.btf")
         try:
             with open(path, "wb", opener=_private) as file:
                 file.write(data)
         except OSError as error:
             raise _cannot("write", path, error) from error
-        return str(path)
+        return path
 
     def remove_unused_files(self) -> None:
         """Remove BTF that no program of the book has, and a ledger that nobody finished writing."""
-        self._unfinished.unlink(missing_ok=True)
-        used = {one.btf for one in self.book.programs.values()}
-        for path in self.folder.glob("*.btf"):
-            if str(path) not in used:
-                path.unlink(missing_ok=True)
+        _remove_file(self._unfinished)
+        used = {os.path.basename(one.btf) for one in self.book.programs.values()}
+        for name in os.listdir(self.folder):
+            if name.endswith(".btf") and name not in used:
+                _remove_file(os.path.join(self.folder, name))
 
     def _remove(self) -> None:
-        self.path.unlink(missing_ok=True)
-        if self.folder.is_dir():
+        _remove_file(self.path)
+        if os.path.isdir(self.folder):
             _sync_folder(self.folder)
 
     def _read(self) -> Book:
         try:
-            data = self.path.read_bytes()
+            with open(self.path, "rb") as file:
+                data = file.read()
         except FileNotFoundError:
             return Book()
         except OSError as error:
@@ -211,9 +211,9 @@ class Ledger:
             ) from error
 
 
-def run_folder() -> Path:
+def run_folder() -> str:
     """The folder of all ledgers."""
-    return Path(os.environ.get("ROUTEBPF_RUN") or _FOLDER)
+    return os.environ.get("ROUTEBPF_RUN") or _FOLDER
 
 
 def identify(namespace: Namespace | None) -> NamespaceIdentity:
@@ -241,11 +241,11 @@ def locked_ledger(
 
     Raises InputError if another command holds it for so long, MissingError if this process may not write there.
     """
-    folder = run_folder() / str(identity.inode)
-    path = folder / "lock"
+    folder = os.path.join(run_folder(), str(identity.inode))
+    path = os.path.join(folder, "lock")
     try:
-        for one in (folder.parent, folder):
-            one.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for one in (run_folder(), folder):
+            os.makedirs(one, mode=0o700, exist_ok=True)
         lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError as error:
         raise _cannot("write", path, error) from error
@@ -254,14 +254,14 @@ def locked_ledger(
         os.truncate(lock, 0)
         os.pwrite(lock, f"{os.getpid()}\n".encode(), 0)
         if namespace is not None:
-            with open(folder / _NAME_FILE, "w", opener=_private) as file:
+            with open(os.path.join(folder, _NAME_FILE), "w", opener=_private) as file:
                 file.write(namespace.name)
         yield Ledger(identity)
     finally:
         os.close(lock)
 
 
-def _take(lock: int, path: Path, deadline: float) -> None:
+def _take(lock: int, path: str, deadline: float) -> None:
     while True:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -277,16 +277,16 @@ def _take(lock: int, path: Path, deadline: float) -> None:
 
 def remove_ledgers_of_gone_namespaces() -> list[int]:
     """Remove the ledgers of namespaces that had a name, and neither any name nor a process any more: their inodes."""
-    gone = [inode for inode, name in _noted_names() if _inode_of(FOLDER / name) != inode]
+    gone = [inode for inode, name in _noted_names() if _inode_of(os.path.join(FOLDER, name)) != inode]
     if gone:
         alive = _living_inodes()
         gone = [inode for inode in gone if inode not in alive]
     for inode in gone:
-        remove_folder(run_folder() / str(inode))
+        remove_folder(os.path.join(run_folder(), str(inode)))
     return gone
 
 
-def remove_folder(path: str | os.PathLike[str]) -> None:
+def remove_folder(path: str) -> None:
     """Remove a folder with all that is in it, as far as it can be."""
     import shutil  # only here: it takes 3 ms to import
 
@@ -296,30 +296,40 @@ def remove_folder(path: str | os.PathLike[str]) -> None:
 def _living_inodes() -> set[int | None]:
     """The network namespaces that a process is in, or that are mounted somewhere: a name that was noted may be that of
     an earlier namespace, whose inode another one has by now."""
-    of_processes = {_inode_of(path) for path in Path("/proc").glob("[0-9]*/ns/net")}
+    of_processes = {_inode_of(f"/proc/{process}/ns/net") for process in _numbers_in("/proc")}
     mounts = "".join(setting(f"/proc/{process}/mountinfo") or "" for process in ("self", "1"))
     return of_processes | {int(inode) for inode in _MOUNTED_NAMESPACE.findall(mounts)}
 
 
 def _noted_names() -> Iterator[tuple[int, str]]:
     """The namespaces that have ledgers and a name: inode and name."""
-    for path in run_folder().glob(f"[0-9]*/{_NAME_FILE}"):
-        with contextlib.suppress(OSError):
-            yield int(path.parent.name), path.read_text()
+    for inode in _numbers_in(run_folder()):
+        with contextlib.suppress(OSError), open(os.path.join(run_folder(), str(inode), _NAME_FILE)) as file:
+            yield inode, file.read()
 
 
-def _inode_of(path: Path) -> int | None:
+def _numbers_in(folder: str) -> list[int]:
+    """The files of a folder that are called as a number."""
+    return [int(name) for name in os.listdir(folder) if name.isdecimal()]
+
+
+def _inode_of(path: str) -> int | None:
     try:
-        return path.stat().st_ino
+        return os.stat(path).st_ino
     except OSError:
         return None
+
+
+def _remove_file(path: str) -> None:
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(path)
 
 
 def _private(path: str, flags: int) -> int:
     return os.open(path, flags | os.O_CLOEXEC, 0o600)
 
 
-def _sync_folder(folder: Path) -> None:
+def _sync_folder(folder: str) -> None:
     fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         os.fsync(fd)
@@ -327,7 +337,7 @@ def _sync_folder(folder: Path) -> None:
         os.close(fd)
 
 
-def _cannot(verb: str, path: Path, error: OSError) -> MissingError:
+def _cannot(verb: str, path: str, error: OSError) -> MissingError:
     advice = "; run it as root, or name another folder with ROUTEBPF_RUN" if error.errno == errno.EACCES else ""
     return MissingError(f"cannot {verb} the ledger {path}: {error.strerror}{advice}")
 

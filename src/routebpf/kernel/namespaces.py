@@ -15,13 +15,12 @@ import socket
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TypeVar
 
 from routebpf.errors import InputError, MissingError
 from routebpf.kernel.netlink import RouteSocket
 
-FOLDER = Path("/run/netns")
+FOLDER = "/run/netns"
 
 _CLONE_NEWNET = 0x40000000
 _MS_BIND, _MS_REC, _MS_SHARED, _MNT_DETACH = 0x1000, 0x4000, 1 << 20, 2
@@ -41,8 +40,8 @@ class Namespace:
     name: str
 
     @property
-    def path(self) -> Path:
-        return FOLDER / self.name
+    def path(self) -> str:
+        return os.path.join(FOLDER, self.name)
 
 
 def create_namespace() -> Namespace:
@@ -60,15 +59,15 @@ def create_namespace() -> Namespace:
         _call("unshare", _libc.unshare(_CLONE_NEWNET))
         _share_folder()
         source = f"/proc/self/task/{threading.get_native_id()}/ns/net"
-        _call("mount", _libc.mount(source.encode(), bytes(namespace.path), None, _MS_BIND, None))
+        _call("mount", _libc.mount(source.encode(), os.fsencode(namespace.path), None, _MS_BIND, None))
 
     try:
-        FOLDER.mkdir(parents=True, exist_ok=True)
-        namespace.path.touch(mode=0o444, exist_ok=False)
+        os.makedirs(FOLDER, exist_ok=True)
+        os.close(os.open(namespace.path, os.O_RDONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o444))
         _in_thread(make)
     except OSError as error:
         with contextlib.suppress(OSError):
-            namespace.path.unlink()
+            os.unlink(namespace.path)
         raise _missing("making a network namespace", error) from None
     return namespace
 
@@ -76,7 +75,7 @@ def create_namespace() -> Namespace:
 def _share_folder() -> None:
     """Make the folder a shared mount, as `ip netns add` does where it is none: that would put the folder upon itself
     while our namespaces are in it, which could not be unmounted then."""
-    path = bytes(FOLDER)
+    path = os.fsencode(FOLDER)
     if _libc.mount(b"", path, b"none", _MS_SHARED | _MS_REC, None):
         _call("mount", _libc.mount(path, path, b"none", _MS_BIND | _MS_REC, None))
         _call("mount", _libc.mount(b"", path, b"none", _MS_SHARED | _MS_REC, None))
@@ -85,23 +84,23 @@ def _share_folder() -> None:
 def existing_namespace(name: str) -> Namespace:
     """The namespace of that name, as `ip netns` lists it. Raises InputError if there is none."""
     namespace = Namespace(name)
-    if "/" in name or not namespace.path.exists():
-        there = ", ".join(sorted(one.name for one in FOLDER.iterdir())) if FOLDER.is_dir() else ""
+    if "/" in name or not os.path.exists(namespace.path):
+        there = ", ".join(sorted(os.listdir(FOLDER))) if os.path.isdir(FOLDER) else ""
         raise InputError(f"there is no network namespace {name}; there are {there or 'none'} (ip netns add {name})")
     return namespace
 
 
 def remove_namespace(namespace: Namespace) -> None:
     """Take a namespace's name away; it is gone with its last socket. One that is not there is no error."""
-    _libc.umount2(bytes(namespace.path), _MNT_DETACH)
+    _libc.umount2(os.fsencode(namespace.path), _MNT_DETACH)
     with contextlib.suppress(FileNotFoundError):
-        namespace.path.unlink()
+        os.unlink(namespace.path)
 
 
 def left_behind() -> list[Namespace]:
     """The namespaces of ours whose processes are dead."""
     try:
-        names = sorted(one.name for one in FOLDER.iterdir())
+        names = sorted(os.listdir(FOLDER))
     except OSError:
         return []
     matches = [match for name in names if (match := _OURS.fullmatch(name))]
@@ -155,9 +154,14 @@ def open_route_socket(namespace: Namespace | None = None) -> RouteSocket:
 
 def write_sysctl(namespace: Namespace | None, name: str, value: str | int) -> bool:
     """Set net.NAME, as "ipv4/ip_forward": whether the kernel has it. Raises MissingError if it cannot be set."""
-    path = Path("/proc/sys/net", name)
+    path = os.path.join("/proc/sys/net", name)
+
+    def write() -> None:
+        with open(path, "w") as file:
+            file.write(str(value))
+
     try:
-        run_inside(namespace, lambda: path.write_text(str(value)))
+        run_inside(namespace, write)
     except FileNotFoundError:
         return False
     except OSError as error:
@@ -200,7 +204,8 @@ def _missing(doing: str, error: OSError, capability: str = "CAP_SYS_ADMIN") -> M
 def _start_time(pid: int) -> int | None:
     """When a process started, in clock ticks since boot; None if there is none. A zombie counts as dead."""
     try:
-        fields = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            fields = file.read().rpartition(b")")[2].split()
     except OSError:
         return None
     return None if fields[0] in (b"Z", b"X") else int(fields[_START_TIME_FIELD])
