@@ -158,7 +158,16 @@ def test_many_routes_are_counted_not_listed(ground, here, passing):
 def test_what_attach_does_not_need_it_does_not_import(here, passing, tmp_path):
     compiled = tmp_path / "count.o"
     compiled.write_bytes(compile_source(passing))
-    unneeded = {"numpy", "elftools", "subprocess", "shutil", "tempfile", "pathlib", "logging", "routebpf.isa.disassembler"}
+    unneeded = {
+        "numpy",
+        "elftools",
+        "subprocess",
+        "shutil",
+        "tempfile",
+        "pathlib",
+        "logging",
+        "routebpf.isa.disassembler",
+    }
     assert imported("attach", compiled, PREFIX, *here) & unneeded == set()
 
 
@@ -278,6 +287,32 @@ def test_of_maps_of_one_name_the_program_is_said(here, passing, tmp_path):
     routebpf("map", "set", "packets", 0, 1, "--program", "tally", *here)
     assert report("map", "get", "packets", 0, "--program", "tally", *here) == 1
     assert report("map", "get", "packets", 0, "--program", "count", *here) == 0
+
+
+def test_the_maps_in_a_map_go_by_their_ids(here, tmp_path):
+    text = """
+    struct inner { __uint(type, BPF_MAP_TYPE_ARRAY); __uint(max_entries, 1); __type(key, __u32); __type(value, __u64); }
+        first SEC(".maps"), second SEC(".maps");
+    struct { __uint(type, BPF_MAP_TYPE_HASH_OF_MAPS); __uint(max_entries, 4); __type(key, __u32);
+        __array(values, struct inner); } slots SEC(".maps");
+    SEC("lwt_xmit") int count(struct __sk_buff *skb)
+    {
+        __u32 key = 7, at = 0;
+        void *inner = bpf_map_lookup_elem(&slots, &key);
+        __u64 *value = inner ? bpf_map_lookup_elem(inner, &at) : 0;
+        if (value)
+            *value += 1;
+        return bpf_map_lookup_elem(&first, &at) && bpf_map_lookup_elem(&second, &at) ? BPF_OK : BPF_DROP;
+    }
+    """
+    routebpf("attach", write(tmp_path, text), PREFIX, *here)
+    ids = {row["name"]: row["id"] for row in report("map", "list", *here)}
+    routebpf("map", "set", "slots", 7, f"id:{ids['second']}", *here)
+    assert report("map", "dump", "slots", *here) == [{"key": "07000000", "value": ids["second"]}]
+    assert routebpf("map", "get", "slots", 7, *here).stdout == f"id:{ids['second']}\n"
+    routebpf("map", "set", f"id:{ids['second']}", 0, 41, *here)
+    assert report("map", "get", "second", 0, *here) == 41
+    assert "its values are maps" in complaint("map", "set", "slots", 7, "second", *here)
 
 
 def test_negative_keys_and_values_are_no_options(here, tmp_path):

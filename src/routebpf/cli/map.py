@@ -19,6 +19,7 @@ from routebpf.errors import InputError, RejectedError
 
 if TYPE_CHECKING:
     from routebpf.hosts.map_view import MapView
+    from routebpf.kernel.maps import KernelMap
 
 _program_option = click.option(
     "--program", metavar="NAME", help="The program whose map is meant, where several have one of that name."
@@ -125,11 +126,16 @@ def get_command(name: str, key: str, program: str | None, namespace: str | None,
 def set_command(name: str, key: str, value: str, program: str | None, namespace: str | None) -> None:
     """Set the value of KEY in MAP: a number, an address, text, or JSON such as '{"packets": 0}'.
 
-    In a map with a value for each CPU all are set, or each by a JSON list.
+    In a map with a value for each CPU all are set, or each by a JSON list. In a map of maps it is id:N.
     """
     with _opened(namespace, name, program) as view:
         _check_has_entries(view)
-        view[_parsed(view, key, of_key=True)] = _parsed(view, value, of_key=False)
+        at = _parsed(view, key, of_key=True)
+        if view.holds == "maps":
+            with _inner_map(view, value) as inner:
+                view[at] = inner.fd
+        else:
+            view[at] = _parsed(view, value, of_key=False)
 
 
 @command.command("delete", context_settings=_NEGATIVE)
@@ -253,6 +259,17 @@ def _parsed(view: MapView, text: str, *, of_key: bool) -> Any:
         what = "key" if of_key else "value"
         raise InputError(f"map {view.name}: {text!r} is no {what}: without BTF it is a number or {size} bytes in hex")
     return data
+
+
+def _inner_map(view: MapView, text: str) -> KernelMap:
+    from routebpf.kernel.map_open import map_by_id
+
+    number = text.removeprefix("id:")
+    if not number.isdecimal():
+        raise InputError(
+            f"map {view.name}: {text!r} is no value: its values are maps, each given as id:N (see map list)"
+        )
+    return map_by_id(int(number))
 
 
 def _hex(value: object) -> str:

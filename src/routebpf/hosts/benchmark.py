@@ -1,5 +1,5 @@
-"""What `routebpf bench` measures: nanoseconds a packet on the embedded host, beside those of the kernel's program alone,
-and a capture beside tcpdump.
+"""What `routebpf bench` measures: nanoseconds a packet on the embedded host, beside those of the program alone in the
+kernel, and a capture beside tcpdump.
 
 Each figure is the best of several rounds: other work on the machine only ever makes a round slower.
 """

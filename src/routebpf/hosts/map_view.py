@@ -10,17 +10,22 @@ from routebpf.objects.btf import Btf
 from routebpf.objects.btf_text import member_texts, value_text
 from routebpf.objects.btf_values import decode, encode
 from routebpf.runtime.errno_values import ENOENT
+from routebpf.spec.map_types import map_type_by_number
 
 if TYPE_CHECKING:
     from routebpf.kernel.maps import KernelMap
     from routebpf.runtime.maps import Map
 
+_MAPS = "maps"
+
 
 class MapView(MutableMapping[Any, Any]):
     """A map of either host. A value of a per-CPU map is a list, one a CPU. A key that is a struct is a dict.
 
-    `raw` is the map itself, in bytes: flags of updates, push, pop, peek, what ring buffers hold. Raises KeyError for a
-    key that is not there, MapError for what the kernel would refuse, InputError for a key or value that does not fit.
+    `raw` is the map itself, in bytes: flags of updates, push, pop, peek, what ring buffers hold. `holds`: what the
+    values stand for, such as "maps"; of those a value is the kernel's id, and is set by a file descriptor, as in
+    bpf(2). Raises KeyError for a key that is not there, MapError for what the kernel would refuse, InputError for a key
+    or value that does not fit.
     """
 
     def __init__(self, raw: Map | KernelMap, btf: Btf | None) -> None:
@@ -28,6 +33,8 @@ class MapView(MutableMapping[Any, Any]):
         self._btf = btf
         self._key_type = raw.definition.btf_key_type_id if btf else 0
         self._value_type = raw.definition.btf_value_type_id if btf else 0
+        row = map_type_by_number(raw.definition.type)
+        self.holds = row.holds if row else ""
 
     @property
     def name(self) -> str:
@@ -75,7 +82,9 @@ class MapView(MutableMapping[Any, Any]):
         return self._text(self._key_type, key)
 
     def value_text(self, value: Any) -> str:
-        """A value as people read it; of a per-CPU map, each CPU's."""
+        """A value as people read it; of a per-CPU map, each CPU's; of a map of maps, what `routebpf map` takes."""
+        if self.holds == _MAPS:
+            return f"id:{value}"
         if self.raw.is_per_cpu:
             return " | ".join(self._text(self._value_type, one) for one in value)
         return self._text(self._value_type, value)
@@ -131,6 +140,8 @@ class MapView(MutableMapping[Any, Any]):
         return [self._decode_one(data[cpu * stride :][:size]) for cpu in range(self.raw.cpus)]
 
     def _decode_one(self, data: bytes) -> Any:
+        if self.holds == _MAPS:
+            return int.from_bytes(data, "little")
         if self._btf is None or not self._value_type:
             return data
         return decode(self._btf, self._value_type, data)
