@@ -33,6 +33,7 @@ _ICMP_ERRORS = frozenset({3, 4, 5, 11, 12})
 _ICMPV6_INFORMATION = 128
 _MLD_AND_ND = frozenset({130, 131, 132, 133, 134, 135, 136, 137, 143})
 _NEIGHBOUR_SOLICITATION = 135
+_ARP_BYTES, _SOLICITATION_BYTES = 42, 78  # what such a frame has at least
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,9 +180,13 @@ def asked_of(seen: Iterable[SeenFrame]) -> Iterator[Asked]:
     """Who is asked for in frames."""
     for one in seen:
         frame = one.data
+        if len(frame) < _ARP_BYTES:
+            continue
         if frame[12:14] == _ETH_P_ARP and int.from_bytes(frame[20:22], "big") == _ARP_REQUEST:
             yield Asked(one.device, frame[38:42])
-        elif frame[12:14] == _IPV6 and frame[20] == _ICMPV6 and frame[54] == _NEIGHBOUR_SOLICITATION:
+        if len(frame) < _SOLICITATION_BYTES:
+            continue
+        if frame[12:14] == _IPV6 and frame[20] == _ICMPV6 and frame[54] == _NEIGHBOUR_SOLICITATION:
             yield Asked(one.device, frame[62:78])
 
 
