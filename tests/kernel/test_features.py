@@ -11,6 +11,7 @@ from routebpf.errors import MissingError
 from routebpf.kernel import features
 from routebpf.kernel.features import FEATURES, Feature, probe_features
 from routebpf.kernel.running import cpu_list, kernel_version, lockdown, online_cpus, possible_cpus
+from without_capabilities import without
 
 pytestmark = pytest.mark.kernel
 
@@ -52,6 +53,14 @@ def test_the_jit_is_found_where_its_setting_cannot_be_read(monkeypatch, tmp_path
     monkeypatch.setattr(features, "_JIT", str(tmp_path / "none"))
     (found,) = probe_features([one for one in FEATURES if one.name == "JIT"])
     assert found.is_there == (jit != "0")
+
+
+def test_without_capabilities_nothing_is_claimed_of_a_jit_whose_setting_cannot_be_read(monkeypatch, tmp_path):
+    monkeypatch.setattr(features, "_JIT", str(tmp_path / "none"))
+    (row,) = (one for one in FEATURES if one.name == "JIT")
+    said = without(("CAP_BPF", "CAP_SYS_ADMIN"), lambda: str(probe_features([row])[0]))
+    assert "not told here" in said
+    assert "sysctl" not in said.partition("detail=")[2]
 
 
 def test_the_running_kernels_facts_are_those_of_proc_and_sys():

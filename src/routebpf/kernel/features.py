@@ -115,6 +115,8 @@ def _kfuncs() -> str:
 def _jit() -> str:
     state = setting(_JIT)
     if state is None:  # only the first network namespace has it
+        if not all(map(has_capability, _LOAD)):
+            return f"not told here; with {' and '.join(_LOAD)} a program would tell"
         state = "1" if _program("LWT_XMIT") == _COMPILED else "0"
     found = _JIT_STATES.get(state, "on")
     if not found:
