@@ -218,6 +218,7 @@ def _return(run: Run) -> int:
     demand(run, 0)
     _check_within(result.range, callee.returns, "At callback return")
     state.frames.pop()
+    caller.depends[1:6] = [0] * 5  # as if the function that calls back had set them anew
     run.enter_frame()
     before = previous_entry(run, state, callee.callsite)
     if before is not None:
