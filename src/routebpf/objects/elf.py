@@ -1,14 +1,15 @@
 """An ELF file as sections, symbols and relocations, every size checked against the file.
 
-Headers and tables are plain structs and arrays of them, which `struct` reads at once. pyelftools, which the tests hold
-this against, takes 15 ms to be imported.
+The headers are read by pyelftools. Symbol and relocation tables are plain arrays and are unpacked here, because a large
+object has thousands of records and pyelftools takes 25 µs for one.
 """
 
 from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
-from typing import NamedTuple
+from io import BytesIO
+from typing import Any, NamedTuple
 
 from routebpf.errors import InputError
 
@@ -26,44 +27,12 @@ SHN_UNDEF = 0
 SHN_LORESERVE = 0xFF00
 SHF_EXECINSTR = 4
 
-EM_NONE, EM_BPF = 0, 247
-ET_REL = 1
-
-_HEADER = struct.Struct("<16sHHIQQQIHHHHHH")
-_SECTION_HEADER = struct.Struct("<IIQQQQIIQQ")
 _SYMBOL = struct.Struct("<IBBHQQ")
 _RELOCATION = struct.Struct("<QQ")
 
-_TYPES = {0: "ET_NONE", ET_REL: "ET_REL", 2: "ET_EXEC", 3: "ET_DYN", 4: "ET_CORE"}
-_MACHINES = {
-    2: "SPARC",
-    3: "386",
-    8: "MIPS",
-    20: "PPC",
-    21: "PPC64",
-    22: "S390",
-    40: "ARM",
-    62: "X86_64",
-    183: "AARCH64",
-    243: "RISCV",
-    258: "LOONGARCH",
-}
-_SECTION_TYPES = {
-    0: "SHT_NULL",
-    1: "SHT_PROGBITS",
-    2: "SHT_SYMTAB",
-    3: "SHT_STRTAB",
-    4: "SHT_RELA",
-    7: "SHT_NOTE",
-    8: "SHT_NOBITS",
-    9: "SHT_REL",
-    17: "SHT_GROUP",
-    18: "SHT_SYMTAB_SHNDX",
-}
-
 
 class Section(NamedTuple):
-    """A section and its bytes (none for SHT_NOBITS). `type` is a name, such as "SHT_PROGBITS", or a number in text."""
+    """A section and its bytes (none for SHT_NOBITS). `type` is a name, such as "SHT_PROGBITS"."""
 
     number: int
     name: str
@@ -131,96 +100,81 @@ def read_sections(data: bytes, path: str) -> tuple[Section, ...]:
     return tuple(_sections(data, _header(data, path), path))
 
 
-class _Header(NamedTuple):
-    """What of struct Elf64_Ehdr is looked at."""
+def _structs(little_endian: bool) -> Any:
+    # Importing this much of pyelftools takes 25 ms, all of it 35.
+    from elftools.elf.structs import ELFStructs
 
-    type: int
-    machine: int
-    table_at: int
-    entry_bytes: int
-    entries: int
-    names: int
-
-
-class _SectionHeader(NamedTuple):
-    """struct Elf64_Shdr."""
-
-    name: int
-    type: int
-    flags: int
-    address: int
-    offset: int
-    size: int
-    link: int
-    info: int
-    alignment: int
-    entry_bytes: int
+    structs = ELFStructs(little_endian=little_endian, elfclass=64)
+    structs.create_basic_structs()
+    structs.create_advanced_structs()
+    return structs
 
 
-def _header(data: bytes, path: str) -> _Header:
+def _header(data: bytes, path: str) -> Any:
     if data[:4] != b"\x7fELF":
         what = "it is empty" if not data else f"it starts with {data[:4].hex(' ')}, not 7f 45 4c 46"
         raise InputError(f"{path}: not an ELF file: {what}; give an object that clang -target bpf -c made")
-    if len(data) < _HEADER.size:
-        raise InputError(f"{path}: cut short: {len(data)} bytes, an ELF header takes {_HEADER.size}")
+    if len(data) < 64:
+        raise InputError(f"{path}: cut short: {len(data)} bytes, an ELF header takes 64")
     bits, endianness = data[4], data[5]
     if bits not in (1, 2) or endianness not in (1, 2):
         raise InputError(f"{path}: damaged ELF header: class {bits}, byte order {endianness}")
     if bits == 1:
         raise InputError(f"{path}: a 32-bit ELF file; BPF objects have 64 bits: compile with clang -target bpf")
+    structs = _structs(endianness == 1)
+    header = structs.Elf_Ehdr.parse(data)
     if endianness == 2:
-        machine = int.from_bytes(data[18:20], "big")
-        what = "BPF object" if machine == EM_BPF else f"ELF file for {_machine(machine)}"
-        raise InputError(f"{path}: a big-endian {what}; compile with -target bpfel")
-    _, kind, machine, _, _, _, table_at, _, _, _, _, entry_bytes, count, names = _HEADER.unpack_from(data)
-    return _Header(kind, machine, table_at, entry_bytes, count, names)
+        machine = "BPF object" if header.e_machine == "EM_BPF" else f"ELF file for {_machine(header)}"
+        raise InputError(f"{path}: a big-endian {machine}; compile with -target bpfel")
+    return header
 
 
-def _machine(number: int) -> str:
-    return _MACHINES.get(number, f"machine {number}")
+def _machine(header: Any) -> str:
+    machine = header.e_machine
+    return f"machine {machine}" if isinstance(machine, int) else str(machine).removeprefix("EM_")
 
 
-def _require_bpf(header: _Header, path: str) -> None:
-    if header.machine not in (EM_BPF, EM_NONE):  # the first compilers for BPF wrote none
-        machine = _machine(header.machine)
-        raise InputError(f"{path}: an ELF file for {machine}, not for BPF; compile with clang -target bpf -c")
-    if header.type != ET_REL:
-        kind = _TYPES.get(header.type, str(header.type))
-        raise InputError(f"{path}: ELF type {kind}, not a relocatable object (ET_REL); compile with clang -c")
+def _require_bpf(header: Any, path: str) -> None:
+    if header.e_machine not in ("EM_BPF", "EM_NONE"):  # the first compilers for BPF wrote none
+        raise InputError(f"{path}: an ELF file for {_machine(header)}, not for BPF; compile with clang -target bpf -c")
+    if header.e_type != "ET_REL":
+        raise InputError(f"{path}: ELF type {header.e_type}, not a relocatable object (ET_REL); compile with clang -c")
 
 
-def _sections(data: bytes, header: _Header, path: str) -> Iterator[Section]:
-    count, entry_bytes, table_at = header.entries, header.entry_bytes, header.table_at
+def _sections(data: bytes, header: Any, path: str) -> Iterator[Section]:
+    count, entry_bytes, table_at = header.e_shnum, header.e_shentsize, header.e_shoff
     if count == 0:
         raise InputError(f"{path}: it has no sections")
-    end = table_at + count * entry_bytes
-    if entry_bytes != _SECTION_HEADER.size or end > len(data):
+    if entry_bytes != 64 or table_at + count * entry_bytes > len(data):
         raise InputError(
             f"{path}: cut short or damaged: {count} section headers of {entry_bytes} bytes at byte {table_at},"
             f" the file has {len(data)}"
         )
-    headers = [_SectionHeader(*fields) for fields in _SECTION_HEADER.iter_unpack(data[table_at:end])]
-    if header.names >= count:
-        raise InputError(f"{path}: the section of section names is number {header.names} of {count}")
-    names = _section_data(data, headers[header.names], "section names", path)
+    parse = _structs(True).Elf_Shdr.parse_stream
+    stream = BytesIO(data)
+    stream.seek(table_at)
+    headers = [parse(stream) for _ in range(count)]
+    if header.e_shstrndx >= count:
+        raise InputError(f"{path}: the section of section names is number {header.e_shstrndx} of {count}")
+    names = _section_data(data, headers[header.e_shstrndx], "section names", path)
     for index, one in enumerate(headers):
-        name = _string(names, one.name, f"{path}: name of section {index}")
+        name = _string(names, one.sh_name, f"{path}: name of section {index}")
         yield Section(
             number=index,
             name=name,
-            type=_SECTION_TYPES.get(one.type, str(one.type)),
-            flags=one.flags,
-            size=one.size,
-            link=one.link,
-            info=one.info,
+            type=str(one.sh_type),
+            flags=one.sh_flags,
+            size=one.sh_size,
+            link=one.sh_link,
+            info=one.sh_info,
             data=_section_data(data, one, f"section {name or index}", path),
         )
 
 
-def _section_data(data: bytes, header: _SectionHeader, what: str, path: str) -> bytes:
-    if _SECTION_TYPES.get(header.type) in ("SHT_NOBITS", "SHT_NULL"):
+def _section_data(data: bytes, header: Any, what: str, path: str) -> bytes:
+    if header.sh_type in ("SHT_NOBITS", "SHT_NULL"):
         return b""
-    start, end = header.offset, header.offset + header.size
+    start, end = header.sh_offset, header.sh_offset + header.sh_size
     if end > len(data):
         raise InputError(f"{path}: {what}: cut short: it ends at byte {end}, the file has {len(data)}")
     return data[start:end]
