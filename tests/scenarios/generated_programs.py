@@ -81,7 +81,7 @@ ARGUMENTS: dict[str, tuple[str, ...]] = {
     "option_size": ("4", "8", "64", "5", "1"),
     "condition": (
         "skb->len & 1", "skb->len > 200", "skb->len < 60", "skb->protocol == bpf_htons(ETH_P_IP)", "skb->mark",
-        "skb->ingress_ifindex", "skb->pkt_type", "skb->ifindex == 2", "skb->data_end - skb->data > 100", "skb->cb[0]",
+        "skb->ingress_ifindex", "skb->pkt_type", "skb->ifindex == 2", "skb->cb[0]",
         "READ(__u8, 1)", "READ(__u8, 8) > 60",
     ),
     "field": (

@@ -127,7 +127,8 @@ class Rule:
 @dataclass(frozen=True, slots=True)
 class DeviceFacts:
     """What the FIB needs of a device. `is_short_way`: packets for it may take the short way (datapath.short_send).
-    `addresses`: its IPv4 ones, as numbers, with the networks of their links."""
+    `addresses`: its IPv4 ones, as numbers, with the networks of their links; `other_address`: that of the first device
+    which has one, 0 if none has."""
 
     ifindex: int
     mtu: int
@@ -135,13 +136,15 @@ class DeviceFacts:
     header_bytes: int
     is_short_way: bool
     addresses: tuple[tuple[int, IPv4Network], ...] = ()
+    other_address: int = 0
 
     def source_for(self, gateway: int | None) -> int:
-        """The IPv4 address that packets by this device have, 0 if it has none. kernel: inet_select_addr()."""
+        """The IPv4 address that packets by this device have, another device's if it has none. kernel:
+        inet_select_addr()."""
         for own, link in self.addresses:
             if gateway is None or int(link.network_address) == gateway & int(link.netmask):
                 return own
-        return self.addresses[0][0] if self.addresses else 0
+        return self.addresses[0][0] if self.addresses else self.other_address
 
 
 @dataclass(slots=True)

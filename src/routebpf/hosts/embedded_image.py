@@ -26,7 +26,9 @@ def build_image(
 ) -> tuple[HostImage, object, list[Route]]:
     """Number the routes and write both FIBs: what CPUs are told, the memory that must live on, the routes by number."""
     image = Image()
-    facts = {name: _facts(one, addresses) for name, one in devices.items()}
+    own = {name: _ipv4_addresses(name, addresses) for name in devices}
+    others = (address for found in own.values() for address, _ in found if address >> 24 != 127)
+    facts = _facts_of(devices, own, next(others, 0))
     bare = {name: _bare_hop(image, one, facts[name]) for name, one in devices.items()}
     routes: list[Route] = []
     for fib in fibs.values():
@@ -47,15 +49,26 @@ def build_image(
     return host, (image, short), routes
 
 
-def _facts(device: Device, addresses: Sequence[tuple[str, HostAddress]]) -> DeviceFacts:
-    kind = KINDS[device.kind]
-    own = tuple(
+_Own = tuple[tuple[int, IPv4Network], ...]
+
+
+def _ipv4_addresses(device: str, addresses: Sequence[tuple[str, HostAddress]]) -> _Own:
+    return tuple(
         (int(one.interface.ip), one.link)
         for name, one in addresses
-        if name == device.name and isinstance(one.link, IPv4Network)
+        if name == device and isinstance(one.link, IPv4Network)
     )
-    is_short = not kind.flags & DEVICE_LOOPBACK
-    return DeviceFacts(device.ifindex, device.mtu, device.is_up, kind.hard_header_bytes, is_short, own)
+
+
+def _facts_of(devices: Mapping[str, Device], own: Mapping[str, _Own], other: int) -> dict[str, DeviceFacts]:
+    """`other`: the address that devices without one have, 0 if there is none."""
+    return {
+        name: DeviceFacts(
+            one.ifindex, one.mtu, one.is_up, KINDS[one.kind].hard_header_bytes,
+            not KINDS[one.kind].flags & DEVICE_LOOPBACK, own[name], other,
+        )
+        for name, one in devices.items()
+    }  # fmt: skip
 
 
 def _is_plain(program: RouteProgram) -> bool:
