@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from itertools import islice
+from random import Random
 
+import generate_numbers
 import hunt
 import pytest
-from against_kernel import Subject, kernel_btf
+from against_kernel import Subject, differences, kernel_btf, subject
 from engine_run import outcomes
 
 from routebpf.errors import RuntimeFault
@@ -17,6 +19,7 @@ from routebpf.verifier.verify import verify
 
 PROGRAMS, SEED = 20_000, 20_000_000
 INTERPRETED, COMPILED = 2_000, 200
+COMPUTING = 2_000
 PACKETS = range(4)
 MOST_STRICTER, FEWEST_SAME_WORDS = 0.02, 0.9
 # The interpreter stops these, and the kernel lets them: stack that was never written is read, a loop may take long.
@@ -32,6 +35,16 @@ def test_no_program_is_taken_that_the_kernel_refuses() -> None:
     assert counts["stricter"] <= MOST_STRICTER * counts["both accept"]
     same, other = counts["both refuse, same words"], counts["both refuse, other words"]
     assert same >= FEWEST_SAME_WORDS * (same + other)
+
+
+@pytest.mark.kernel
+def test_what_is_known_of_numbers_is_what_the_kernel_knows_at_every_step() -> None:
+    """What is too wide refuses what the kernel takes, and what is too narrow takes what it refuses."""
+    wrong = []
+    for seed in range(SEED, SEED + COMPUTING):
+        text = generate_numbers.program(Random(seed))
+        wrong += [f"{seed}: {one}" for one in differences(subject(text), most=1)]
+    assert wrong == []
 
 
 def _taken() -> Iterator[tuple[int, Subject, Facts]]:
