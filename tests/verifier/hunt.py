@@ -70,7 +70,7 @@ def text_of(asked: Subject) -> str:
 
 
 def changed(one: Subject, chance: random.Random) -> Subject:
-    return replace(one, program=replace(one.program, instructions=mutated(one.program.instructions, chance)))
+    return replace(one, program=one.program._replace(instructions=mutated(one.program.instructions, chance)))
 
 
 def subjects(seeds: range, sources: tuple[Subject, ...] = ()) -> Iterator[tuple[int, Subject]]:
@@ -79,10 +79,7 @@ def subjects(seeds: range, sources: tuple[Subject, ...] = ()) -> Iterator[tuple[
         chance = random.Random(seed)
         if sources and chance.random() < 0.6:
             one = chance.choice(sources)
-            yield (
-                seed,
-                replace(one, program=replace(one.program, instructions=mutated(one.program.instructions, chance))),
-            )
+            yield seed, changed(one, chance)
             continue
         try:
             one = subject(program(chance))
