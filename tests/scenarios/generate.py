@@ -3,7 +3,8 @@
 Routes with a program of in are for packets that come in only, and none of their programs of out and xmit has the route
 looked up anew: once the host itself sends by such a route, or asks for its way there to
 answer by ICMP, the kernel loses the packets that it forwards there. Every
-neighbour is known: what waits for one in the kernel counts as sent, even if its device does not take it then.
+neighbour is known: what waits for one in the kernel counts as sent, even if its device does not take it then. Nothing
+goes to where packets come from: the kernel may have sent an ICMP error there, and have its link header ready.
 """
 
 from __future__ import annotations
@@ -108,12 +109,12 @@ OWN = (("10.0.0.1", "fd00:a::1"), ("10.1.0.1", "fd00:b::1"), ("203.0.113.7", "20
 HOSTS = (1, 1, 1, 7, 16)
 # Destinations without a program: neighbours, routes that refuse, none at all, many.
 PLAIN4 = (
-    "10.0.0.9", "10.1.0.9", "10.2.0.9", "10.0.0.2", "192.168.200.1", "192.168.201.1", "192.168.202.1", "203.0.113.1",
+    "10.0.0.3", "10.1.0.3", "10.2.0.3", "10.0.0.2", "192.168.200.1", "192.168.201.1", "192.168.202.1", "203.0.113.1",
     "10.8.0.9", "10.9.0.1", "224.5.0.7", "10.0.0.255", "192.168.210.1", "255.255.255.255", "10.3.0.9",
 )  # fmt: skip
 LOCAL = ("10.0.0.1", "10.1.0.1", "fd00:a::1", "127.0.0.1", "::1")
 PLAIN6 = (
-    "fd00:a::9", "fd00:b::9", "fd00:c::9", "fd00:20:c8::1", "fd00:20:c9::1", "fd00:20:ca::1", "2001:db8::1",
+    "fd00:a::3", "fd00:b::3", "fd00:c::3", "fd00:20:c8::1", "fd00:20:c9::1", "fd00:20:ca::1", "2001:db8::1",
     "ff02::1:5", "ff0e::5", "ff01::5",
 )  # fmt: skip
 

@@ -23,7 +23,7 @@ from routebpf.datapath.fib_records import (
 )
 from routebpf.datapath.ip_header import has_good_checksum, priority_of_tos
 from routebpf.datapath.ip_options import take_hop_by_hop, take_ipv4_options
-from routebpf.datapath.ip_output import TOS_MASK, dst_output, set_hop
+from routebpf.datapath.ip_output import TOS_MASK, dscp_of, dst_output, set_hop
 from routebpf.datapath.ip_send import new_packet
 from routebpf.datapath.lwt import lwt_run
 from routebpf.datapath.run_records import RUN_INGRESS, RUN_MARK, RUN_ROUTE, RUN_SKB
@@ -187,7 +187,7 @@ def _input_hop6(cpu: int, skb: int, ifindex: int) -> int:
     dst_low = bswap64(load64(header + 32))
     if lshr(src, 56) == 0xFF or (src == 0 and src_low == 1) or (dst == 0 and dst_low == 1):
         return -MARTIAN
-    route = route_of(cpu, 6, dst, dst_low, src, src_low, 0, load32(skb + SKB_MARK), ifindex)
+    route = route_of(cpu, 6, dst, dst_low, src, src_low, dscp_of(header), load32(skb + SKB_MARK), ifindex)
     return hop_of(route, dst, dst_low, src, src_low, 0)
 
 

@@ -109,16 +109,23 @@ def _hop_of_source(cpu: int, src: int) -> int:
 
 
 @native
-def output_hop6(cpu: int, header: int, mark: int) -> int:
-    """The next hop of the IPv6 packet that this host sends, by its header. kernel: ip6_route_output_flags()."""
+def output_hop6(cpu: int, header: int, mark: int, nobody: int) -> int:
+    """The next hop of the IPv6 packet that this host sends, by its header. `nobody`: the address, as a number, that ::
+    stands for: ::1 to rawv6_sendmsg(), itself to a reroute. kernel: ip6_route_output_flags()."""
     src = bswap64(load64(header + 8))
     src_low = bswap64(load64(header + 16))
     dst = bswap64(load64(header + 24))
     dst_low = bswap64(load64(header + 32))
     if dst == 0 and dst_low == 0:
-        dst_low = 1  # "this host"
-    route = route_of(cpu, 6, dst, dst_low, src, src_low, 0, mark, 0)
+        dst_low = nobody
+    route = route_of(cpu, 6, dst, dst_low, src, src_low, dscp_of(header), mark, 0)
     return hop_of(route, dst, dst_low, src, src_low, 0)
+
+
+@native
+def dscp_of(header: int) -> int:
+    """Of an IPv6 header's traffic class, what rules compare. kernel: ip6_dscp()."""
+    return bswap16(load16(header)) >> 4 & 0xFC
 
 
 @native
@@ -227,7 +234,7 @@ def reroute(cpu: int, skb: int) -> int:
         dst = bswap32(load32(header + 16))
         hop = output_hop4(cpu, dst, bswap32(load32(header + 12)), load8(header + 1), mark)
     elif protocol == ETH_P_IPV6:
-        hop = output_hop6(cpu, header, mark)
+        hop = output_hop6(cpu, header, mark, 0)
     else:
         return REROUTE_PROTOCOL
     if hop < 0:

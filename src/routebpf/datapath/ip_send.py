@@ -97,7 +97,7 @@ def ip_send4(cpu: int, run: int, data: int, have: int, length: int, time: int) -
 @native
 def ip_send6(cpu: int, run: int, data: int, have: int, length: int, time: int) -> int:
     """Send an IPv6 packet of `length` bytes, of which `have` are at `data` and the others are 0."""
-    hop = output_hop6(cpu, data, load64(run + RUN_MARK))
+    hop = output_hop6(cpu, data, load64(run + RUN_MARK), 1)
     if hop < 0:
         return -hop
     store64(run + RUN_ROUTE, load64(hop + HOP_ROUTE))

@@ -230,6 +230,8 @@ def _link_header(host: int, skb: int, hop: int, device: int, header: int) -> int
         else:
             high = bswap32(load32(network + 16)) << 32
             low = 0
+    if key & 1 == 0 and load32(device + DEVICE_FLAGS) & DEVICE_LOOPBACK:
+        high = 0  # kernel: __ipv4_neigh_lookup_noref(): one for all
     table = load64(host + HOST_NEIGHBOURS)
     entry = neighbour_slot(table, key, high, low)
     state = load32(entry + NEIGHBOUR_STATE)

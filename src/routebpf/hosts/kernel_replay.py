@@ -162,7 +162,7 @@ class _Runner:
     def _way(self, packet: bytes, mark: int) -> Way:
         is_ipv4 = packet[0] >> 4 == 4
         source, destination = (packet[12:16], packet[16:20]) if is_ipv4 else (packet[8:24], packet[24:40])
-        tos = packet[1] if is_ipv4 else 0
+        tos = packet[1] & 0x1C if is_ipv4 else int.from_bytes(packet[:2], "big") >> 4 & 0xFC
         iif = self.ingress.ifindex if self.ingress is not None else 0
         key = (source, destination, tos, mark, iif)
         way = self.host.lookups.get(key)
@@ -171,7 +171,7 @@ class _Runner:
         return way
 
     def _look_up(self, source: bytes, destination: bytes, tos: int, mark: int, iif: int) -> Way:
-        asked: dict[str, Any] = {"tos": tos & 0x1C if len(source) == 4 else 0, "mark": mark, "iif": iif}
+        asked: dict[str, Any] = {"tos": tos, "mark": mark, "iif": iif}
         sources = (source, b"") if any(source) and not iif else (source,)
         for own in sources:
             found = look_up(self.host.netlink, destination, source=own, **asked)

@@ -27,7 +27,7 @@ _ROOM_BYTES = 64 << 20
 _ANCILLARY_BYTES = 256
 
 _IP_HDRINCL, _IP_TOS, _IP_PKTINFO, _IP_RECVERR = 3, 1, 8, 11
-_IPV6_HDRINCL, _IPV6_RECVERR = 36, 25
+_IPV6_HDRINCL, _IPV6_RECVERR, _IPV6_PKTINFO, _IPV6_TCLASS, _IPV6_FREEBIND = 36, 25, 50, 67, 78
 _IPPROTO_IPV6 = 41
 _SO_MARK, _SO_PRIORITY = 36, 12
 
@@ -144,6 +144,7 @@ class RawSender:
         self._raw4.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_LOOP, 0)
         self._raw6.setsockopt(_IPPROTO_IPV6, _IPV6_HDRINCL, 1)
         self._raw6.setsockopt(_IPPROTO_IPV6, _IPV6_RECVERR, 1)
+        self._raw6.setsockopt(_IPPROTO_IPV6, _IPV6_FREEBIND, 1)
         self._raw6.setsockopt(_IPPROTO_IPV6, socket.IPV6_MULTICAST_LOOP, 0)
         self._options: dict[int, tuple[int, int]] = {}
 
@@ -179,7 +180,13 @@ class RawSender:
 
     def _send6(self, packet: bytes) -> None:
         destination = packet[24:40].ljust(16, b"\0")
-        self._raw6.sendto(packet, (socket.inet_ntop(socket.AF_INET6, destination), 0))
+        source = packet[8:24]
+        traffic_class = int.from_bytes(packet[:2], "big") >> 4 & 0xFF
+        ancillary = [(_IPPROTO_IPV6, _IPV6_TCLASS, struct.pack("=i", traffic_class))]
+        if len(source) == 16 and any(source) and source[0] != 0xFF and source[:2] < b"\xfe\x80":
+            # Others are refused: a link-local address is one of a device, a multicast one none to send from.
+            ancillary.append((_IPPROTO_IPV6, _IPV6_PKTINFO, source + bytes(4)))
+        self._raw6.sendmsg([packet], ancillary, 0, (socket.inet_ntop(socket.AF_INET6, destination), 0))
 
     def _forget_errors(self, sock: socket.socket) -> None:
         """Take errors that came later off the socket: the next send would report them."""
