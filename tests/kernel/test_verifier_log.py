@@ -38,7 +38,8 @@ REFUSED = {
             return ip->ttl; // here
         }
         """,
-        r"invalid access to packet, off=8 size=1.*\n  {line} \| return ip->ttl;.*\ndo: before it, on every path: `if \(data \+ 9 >",
+        r"invalid access to packet, off=8 size=1.*\n  {line} \| return ip->ttl;.*"
+        r"\ndo: before it, on every path: `if \(data \+ 9 >",
     ),
     "a context field that is not its own": (
         """
@@ -111,7 +112,8 @@ REFUSED = {
             return bpf_clone_redirect(skb, 1, 0); // here
         }
         """,
-        r"bpf_clone_redirect#13\n  {line} \|.*\ndo: `routebpf spec helpers` lists .*LWT_OUT .*\nnote: it is for LWT_XMIT programs",
+        r"bpf_clone_redirect#13\n  {line} \|.*\ndo: `routebpf spec helpers` lists .*LWT_OUT .*"
+        r"\nnote: it is for LWT_XMIT programs",
     ),
     "a field that this kernel does not have": (
         """
@@ -121,7 +123,8 @@ REFUSED = {
             return skb->not_there; // here
         }
         """,
-        r"invalid func unknown#195896080\n  {line} \| return skb->.*\ndo: .*\nnote: CO-RE: .*has no struct sk_buff\.not_there",
+        r"invalid func unknown#195896080\n  {line} \| return skb->.*\ndo: .*"
+        r"\nnote: CO-RE: .*has no struct sk_buff\.not_there",
     ),
 }
 
