@@ -94,7 +94,7 @@ REFUSED = {
             return deep((int *)text);
         }
         """,
-        r"into the kernel: program\.bpf\.c: .*stack size of 2 calls is \d+\. Too large\ndo: keep large variables in a map",
+        r"into the kernel: program\.bpf\.c: .*stack size of 2 calls is \d+\. Too large\ndo: keep large variables",
     ),
     "a global function by itself": (
         """
