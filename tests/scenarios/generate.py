@@ -1,10 +1,10 @@
 """Random scenarios, each from a number: a topology, programs on its routes, and packets that go there.
 
 Routes with a program of in are for packets that come in only, and none of their programs of out and xmit has the route
-looked up anew: once the host itself sends by such a route, or asks for its way there to
-answer by ICMP, the kernel loses the packets that it forwards there. Every
-neighbour is known: what waits for one in the kernel counts as sent, even if its device does not take it then. Nothing
-goes to where packets come from: the kernel may have sent an ICMP error there, and have its link header ready.
+looked up anew: once the host itself sends by such a route, or asks for its way there to answer by ICMP, the kernel
+loses the packets that it forwards there. Every neighbour is known: what waits for one in the kernel counts as sent,
+even if its device does not take it then. Nothing goes to where packets come from: the kernel may have sent an ICMP
+error there, and have its link header ready.
 """
 
 from __future__ import annotations
