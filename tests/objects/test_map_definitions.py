@@ -98,7 +98,7 @@ def test_a_program_names_only_the_maps_it_uses(loaded):
         ("__uint(type, 2); __uint(key_size, 8); __type(key, int);", r"member key: it says key_size is 4, another.* 8"),
         ("__uint(type, 2); __array(values, struct { __uint(type, 2); });", "only an array or hash of maps has inner"),
         ("__uint(type, 12); int values;", r"map m: member values: it must be written __array\(values"),
-        ("__uint(type, 12); __type(value, struct unknown);", r"unknown\) has no size"),
+        ("__uint(type, 12); __type(value, struct unknown);", r"unknown\) has no size: its definition is missing"),
     ],
 )
 def test_a_definition_that_is_wrong_is_named(any_compiler, body, message):

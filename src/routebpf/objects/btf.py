@@ -316,7 +316,13 @@ class Btf:
                     type_id = found.type_id
                 case _:
                     break
-        raise InputError(f"{self.where}: type {type_id} ({self.name(type_id) or self.kind(type_id).name}) has no size")
+        what = f"{self.where}: type {type_id} ({self.name(type_id) or self.kind(type_id).name}) has no size"
+        if isinstance(found, Fwd):
+            what += (
+                ": its definition is missing, which clang leaves out where nothing but a map's type names it; declare a"
+                " variable of the type, or give the map key_size and value_size"
+            )
+        raise InputError(what)
 
 
 def _read_int(name: str, size: int, encoding: int) -> Int:
