@@ -29,6 +29,7 @@ static __always_inline void note(__s64 value)
 	noted.value = value;
 	bpf_map_push_elem(&notes, &noted, 0);
 }
+#define IS_SHORT (skb->len < 500)
 #define SUM(bytes) bpf_csum_diff(0, 0, (__be32 *)(bytes), 64, 0)
 #define READ(type, at) ({ \
 	__u8 *p = (void *)(long)skb->data; \

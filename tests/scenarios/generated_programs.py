@@ -36,11 +36,12 @@ ARGUMENTS: dict[str, tuple[str, ...]] = {
         "300", "512", "1000", "8000", "16064 - skb->len", "16065 - skb->len", "-1", "0x7fffffff", "0x80000000",
     ),
     "tail": (
-        "1", "19", "20", "21", "28", "39", "40", "41", "48", "60", "skb->len - 1", "skb->len - 2", "skb->len - 8",
+        "40", "41", "48", "60", "skb->len - 1", "skb->len - 2", "skb->len - 8",
         "skb->len", "skb->len + 1", "skb->len + 2", "skb->len + 14", "skb->len + 64", "576", "1280", "1399", "1400",
         "1401", "1500", "1501", "1504", "1514", "1518", "1519", "1600", "4000", "16064", "16065", "0xffff", "-1",
         "0x80000000",
     ),
+    "short_tail": ("1", "19", "20", "21", "28", "39"),
     "seed": ("0", "1", "0xffff", "0x10000", "0xffffffff", "0x12345678"),
     "old_new": ("0", "1", "0xffff", "0x1234", "0xffffffff", "0x0a000001", "-1", "1ull << 32"),
     "l3_flags": ("0", "2", "2", "4", "4", "1", "3", "8", "16", "-1"),
@@ -71,7 +72,8 @@ ARGUMENTS: dict[str, tuple[str, ...]] = {
     "outer4": ("20", "20", "20", "24", "28", "28", "32", "36", "19", "21", "40", "64", "1"),
     "outer6": ("40", "40", "40", "44", "48", "48", "52", "39", "41", "60", "64"),
     "next": ("4", "41", "47", "47", "17", "17", "253", "0"),
-    "ihl": ("5", "5", "5", "5", "5", "5", "6", "4", "0", "15"),
+    "ihl": ("5", "5", "5", "6"),
+    "any_ihl": ("5", "6", "4", "0", "15"),
     "check": ("0", "0", "0", "0x1234", "0xffff"),
     "fragment": ("0", "0", "0", "0x4000", "0x2000", "0x0010"),
     "ttl": ("64", "64", "64", "1", "0", "255"),
@@ -124,6 +126,8 @@ BLOCKS: tuple[Block, ...] = (
     Block(2, "note(bpf_skb_store_bytes(skb, {near}, pattern, {size}, {store_flags}));"),
     Block(3, "note(bpf_skb_change_head(skb, {head}, {no_flags}));"),
     Block(4, "note(bpf_skb_change_tail(skb, {tail}, {no_flags}));"),
+    # An IPv6 packet that ends before its header does is routed by what lies behind it.
+    Block(1, "if (skb->protocol == bpf_htons(ETH_P_IP)) note(bpf_skb_change_tail(skb, {short_tail}, {no_flags}));"),
     Block(2, "note(WRITE(__u8, {near}, {byte}));"),
     Block(1, "note(WRITE(__u16, {near}, {half}));"),
     Block(1, "note(WRITE(__u32, {near}, {word}));"),
@@ -143,13 +147,18 @@ BLOCKS: tuple[Block, ...] = (
         "note(outer4(skb, {to4}, {next}, {outer4}, {ihl}, {check}, {fragment}, {ttl}, {kind}));",
     ),
     Block(4, "note(outer6(skb, {to6}, {next}, {outer6}, {ttl}, {kind}));"),
-    # With BPF_OK a packet is forwarded as one of its route's family, and cut, if it is long, wherever that says.
+    # Fragments of a packet whose header is not as long as it says have what lies behind them in their checksum; with
+    # BPF_OK a packet is forwarded, and cut, as one of its route's family.
+    Block(
+        1,
+        "if (IS_SHORT) note(outer4(skb, {to4}, {next}, {outer4}, {any_ihl}, {check}, {fragment}, {ttl}, {kind}));",
+    ),
     Block(
         5,
-        "if (skb->len < 500) note(outer4(skb, {to4}, {next}, {outer4}, {ihl}, {check}, {fragment}, {ttl}, {kind}));",
+        "if (IS_SHORT) note(outer4(skb, {to4}, {next}, {outer4}, {any_ihl}, {check}, {fragment}, {ttl}, {kind}));",
         (IN,),
     ),
-    Block(4, "if (skb->len < 500) note(outer6(skb, {to6}, {next}, {outer6}, {ttl}, {kind}));", (IN,)),
+    Block(4, "if (IS_SHORT) note(outer6(skb, {to6}, {next}, {outer6}, {ttl}, {kind}));", (IN,)),
 )
 # Before these a packet still has its route, behind them it has none.
 TUNNEL_BLOCKS: tuple[Block, ...] = (

@@ -7,17 +7,22 @@ from routebpf.runtime.checksum import fill_ipv4_header_checksum
 from routebpf.runtime.memory import bswap16, copy, load8, load16, load32, load64, store16, store32, store64
 from routebpf.runtime.native import native
 from routebpf.runtime.skb import (
+    CHECKSUM_NONE,
     HEADROOM,
     LL_RESERVED_SPACE,
     SKB_BYTES,
+    SKB_CSUM_LEVEL,
     SKB_DATA,
+    SKB_ENCAPSULATION,
     SKB_END,
     SKB_HEAD,
     SKB_HEADROOM,
+    SKB_IP_SUMMED,
     SKB_LEN,
     SKB_MAC_HEADER,
     SKB_MAC_LEN,
     SKB_NETWORK_HEADER,
+    SKB_QUEUE_MAPPING,
     SKB_TAIL,
     SKB_TRANSPORT_HEADER,
     UNSET,
@@ -67,7 +72,7 @@ def fragment_next(skb: int, piece: int, mtu: int, done: int) -> int:
 
 @native
 def _take_metadata(skb: int, piece: int, header: int, length: int) -> int:
-    """Make `piece` like the packet, but for its buffer. kernel: ip_copy_metadata()."""
+    """Make `piece` like the packet, but for its buffer and what was found out about it. kernel: ip_copy_metadata()."""
     head = load64(piece + SKB_HEAD)
     end = load64(piece + SKB_END)
     copy(piece, skb, SKB_BYTES)
@@ -78,6 +83,10 @@ def _take_metadata(skb: int, piece: int, header: int, length: int) -> int:
     store32(piece + SKB_LEN, length)
     store64(piece + SKB_MAC_HEADER, UNSET)
     store32(piece + SKB_MAC_LEN, 0)
+    store32(piece + SKB_QUEUE_MAPPING, 0)
+    store32(piece + SKB_IP_SUMMED, CHECKSUM_NONE)
+    store32(piece + SKB_CSUM_LEVEL, 0)
+    store32(piece + SKB_ENCAPSULATION, 0)
     store64(piece + SKB_NETWORK_HEADER, HEADROOM)
     store64(piece + SKB_HEADROOM, LL_RESERVED_SPACE)
     store64(piece + SKB_TRANSPORT_HEADER, HEADROOM + header)

@@ -121,12 +121,14 @@ def _redirect(cpu: int, skb: int, ifindex: int, flags: int) -> int:
         offset = 0
     elif offset < 0 or size <= offset:
         return -ERANGE
+    depth = load32(cpu + CPU_DEPTH)
+    if flags & BPF_F_INGRESS == 0 and depth > XMIT_RECURSION_LIMIT:
+        return TOO_DEEP
     if load32(device + DEVICE_FLAGS) & DEVICE_UP == 0:
         return -ENETDOWN
     if flags & BPF_F_INGRESS:
         return RECEIVED
-    depth = load32(cpu + CPU_DEPTH)
-    if depth > XMIT_RECURSION_LIMIT or is_too_deep(device, depth + 1):
+    if is_too_deep(device, depth + 1):
         return TOO_DEEP
     return dev_queue_xmit(cpu, skb, ifindex, offset)
 
