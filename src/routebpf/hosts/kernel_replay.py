@@ -180,7 +180,7 @@ class _Runner:
                 break
         else:
             errno = found.errno if isinstance(found, Refusal) else 0
-            number, kind = self._refusing(destination)
+            number, kind = self._unnamed(destination)
             return Way(number, type=kind, refusal=errno)
         names = {one.ifindex: name for name, one in self.host.devices.items()}
         route = self.host.route_of(matched)
@@ -193,18 +193,24 @@ class _Runner:
             has_program=bool(route.programs),
         )
 
-    def _refusing(self, destination: bytes) -> tuple[int | None, str]:
-        """The longest of the routes that refuse and fit, by number, and its type: the kernel does not name it."""
+    def _unnamed(self, destination: bytes) -> tuple[int | None, str]:
+        """The longest route that fits of those that the kernel does not name when it is asked, by number, and its type:
+        those that refuse, and of what comes in those of multicast."""
         address = ip_address(destination)
         fitting = [
             (route.prefix.prefixlen, -number)
             for number, route in enumerate(self.routes)
-            if route.type in ERROR_TYPES and address.version == route.prefix.version and address in route.prefix
+            if (route.type in ERROR_TYPES or self._takes_in(route))
+            and address.version == route.prefix.version
+            and address in route.prefix
         ]
         if not fitting:
             return None, "unicast"
         number = -max(fitting)[1]
         return number, self.routes[number].type
+
+    def _takes_in(self, route: Route) -> bool:
+        return self.ingress is not None and route.type == "multicast" and route.hops[0].device == self.ingress.name
 
 
 class _Capture:

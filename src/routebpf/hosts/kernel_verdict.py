@@ -153,14 +153,14 @@ def _of_nothing_in(seen: Seen, devices: Mapping[str, Device]) -> int:
         return at.NOT_FORWARDED
     if not is_ipv4 and (packet[8] == 0xFF or packet[24:40] == _IPV6_LOOPBACK):
         return at.MARTIAN
+    if way.type in _BROADCAST_TYPES:
+        return at.NOT_FORWARDED
     if way.refusal:
         if way.refusal == EINVAL:
             return at.BLACKHOLE if way.number is not None else at.MARTIAN
         return _REASONS.get(way.refusal, at.NO_ROUTE)
     if way.type == "local":
         return at.LOCAL
-    if way.type in _BROADCAST_TYPES:
-        return at.NOT_FORWARDED
     if packet[8 if is_ipv4 else 7] <= 1:
         return at.TTL_EXCEEDED
     if way.has_program:
