@@ -167,12 +167,11 @@ def test_v_shows_what_a_program_printed_before_it_was_stopped(tmp_path: Path) ->
 
 
 @pytest.mark.kernel
-@pytest.mark.parametrize("more", [(), ("--in", "veth0")], ids=["sent", "coming in"])
+@pytest.mark.parametrize("more", [("--packets",), ("--in", "veth0")], ids=["sent", "coming in"])
 @pytest.mark.parametrize("capture", [MAIL, PROBES, WEB], ids=lambda path: path.stem)
 def test_both_backends_print_the_same_object(capture: Path, more: tuple[str, ...]) -> None:
     embedded, kernel = (
-        report("run", DROP_SMTP, "--pcap", capture, "--packets", "--backend", one, *more)
-        for one in ("embedded", "kernel")
+        report("run", DROP_SMTP, "--pcap", capture, "--backend", one, *more) for one in ("embedded", "kernel")
     )
     del embedded["seconds"], kernel["seconds"]
     assert embedded == kernel
