@@ -11,13 +11,16 @@ import hunt
 import pytest
 from against_kernel import Subject, differences, kernel_btf, subject
 from engine_run import outcomes
+from generate import program
+from hypothesis import given, reject, settings, strategies
 
-from routebpf.errors import RuntimeFault
+from routebpf.errors import InputError, RuntimeFault
 from routebpf.verifier.facts import Facts
 from routebpf.verifier.fault import Rejected, Rule
 from routebpf.verifier.verify import verify
 
 PROGRAMS, SEED = 20_000, 20_000_000
+SHRINKABLE = 2_000
 INTERPRETED, COMPILED = 2_000, 200
 COMPUTING = 2_000
 PACKETS = range(4)
@@ -35,6 +38,19 @@ def test_no_program_is_taken_that_the_kernel_refuses() -> None:
     assert counts["stricter"] <= MOST_STRICTER * counts["both accept"]
     same, other = counts["both refuse, same words"], counts["both refuse, other words"]
     assert same >= FEWEST_SAME_WORDS * (same + other)
+
+
+@pytest.mark.kernel
+@settings(max_examples=SHRINKABLE, deadline=None, derandomize=True)
+@given(strategies.randoms(use_true_random=False))
+def test_a_program_that_is_taken_and_the_kernel_refuses_is_found_as_small_as_can_be(chance: Random) -> None:
+    """The same generator with choices that are hypothesis's, which makes a failure small."""
+    tally = hunt.Tally()
+    try:
+        hunt.judge(tally, 0, subject(program(chance)))
+    except InputError:
+        reject()
+    assert (tally.crashed, tally.unsound) == ([], [])
 
 
 @pytest.mark.kernel
