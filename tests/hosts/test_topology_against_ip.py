@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from routebpf.datapath.devices import KINDS
 from routebpf.errors import InputError
 from routebpf.hosts.topology import parse_topology
 from routebpf.hosts.topology_inet import Prefix, address_text
@@ -513,7 +514,8 @@ def test_a_device_is_what_the_kernel_has_after_ip_batch(fresh: Namespace, line: 
         theirs = new[str(link.name)]
         kind = theirs["linkinfo"]["info_kind"]
         assert (theirs["linkinfo"]["info_data"]["type"] if kind == "tun" else kind) == link.kind
-        assert (theirs["link_type"] == "[1]") == link.has_link_header
+        assert link.kind is not None
+        assert theirs["link_type"] == f"[{KINDS[link.kind].type}]"
         assert link.mtu is None or theirs["mtu"] == link.mtu
         assert link.address is None or theirs["address"] == link.address.hex(":")
         assert link.ifindex is None or theirs["ifindex"] == link.ifindex

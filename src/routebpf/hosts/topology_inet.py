@@ -31,12 +31,6 @@ class Prefix:
         """As `ip` writes it, always with the length: `10.0.0.0/8`."""
         return f"{address_text(self.address)}/{self.length}"
 
-    @property
-    def has_host_bits(self) -> bool:
-        """Whether a bit after the prefix is set: an IPv4 route with one is refused, an IPv6 route loses it."""
-        host_bits = 8 * len(self.address) - self.length
-        return int.from_bytes(self.address, "big") & ((1 << host_bits) - 1) != 0
-
 
 UNRESOLVED_DEFAULT = Prefix(b"", 0)
 """`default` before anything on the line has told the family."""

@@ -10,9 +10,6 @@ from typing import Literal
 
 from routebpf.hosts.topology_inet import Prefix, address_text
 
-ETHERNET_KINDS = frozenset({"veth", "dummy", "ifb", "tap"})
-NO_LINK_HEADER_KINDS = frozenset({"tun", "ipip", "sit", "gre", "ip6tnl"})
-
 Verb = Literal["add", "replace", "change", "append", "prepend", "delete", "set", "flush"]
 Hook = Literal["in", "out", "xmit"]
 
@@ -44,8 +41,8 @@ class Tunnel:
 class Link(Command):
     """`link` and `tuntap`: a device (add, replace), its settings (set), or its end (delete).
 
-    `name`: the device; None lets the kernel choose one. `new_name`: what `set` renames it to. `kind`: one of
-    `ETHERNET_KINDS` or `NO_LINK_HEADER_KINDS`. `peer`: the other end of a veth pair, None when it was not described.
+    `name`: the device; None lets the kernel choose one. `new_name`: what `set` renames it to. `kind`: a
+    device type of `ip link`, or tun or tap. `peer`: the other end of a veth pair, None when it was not described.
     `options`: settings that `ip` takes and that no packet's path depends on, as words.
     """
 
@@ -62,11 +59,6 @@ class Link(Command):
     up: bool | None = None
     arp: bool | None = None
     options: tuple[tuple[str, str], ...] = ()
-
-    @property
-    def has_link_header(self) -> bool:
-        """Whether frames on a device of this kind start with an Ethernet header."""
-        return self.kind not in NO_LINK_HEADER_KINDS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -198,16 +190,6 @@ class Route(Command):
     def paths(self) -> tuple[Nexthop, ...]:
         """The ways this route goes: the nexthops, or the one hop that the route itself describes."""
         return self.nexthops or (self.hop,)
-
-    @property
-    def realm_from(self) -> int:
-        """The source realm, 0 when there is none."""
-        return self.hop.realms >> 16
-
-    @property
-    def realm_to(self) -> int:
-        """The destination realm, 0 when there is none."""
-        return self.hop.realms & 0xFFFF
 
     def rtax_of(self, name: str) -> Rtax | None:
         """The last RTA_METRICS value of that name, which is the one that counts."""
