@@ -223,6 +223,36 @@ def test_nothing_comes_in_by_a_device_that_is_down(backend: Backend) -> None:
         assert host.receive(ipv4("10.1.0.9", src="10.0.0.9"), "va").reason == "sent"
 
 
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_an_address_goes_by_its_length_or_by_none(backend: Backend) -> None:
+    added = "addr add 10.0.0.1/24 dev va\naddr add 10.1.0.1 peer 10.1.0.2 dev va\naddr add fd00::1/64 dev va\n"
+    for address, said in {"10.0.0.1/32": "10.0.0.1", "10.0.0.2": "10.0.0.2", "fd00::1": "fd00::1"}.items():
+        with host_for(backend) as host, pytest.raises(InputError, match=f"{said}.*Cannot assign requested address"):
+            apply_topology(host, parse_topology(f"link add va up type veth\n{added}addr del {address} dev va\n"))
+    gone = "addr del 10.0.0.1 dev va\naddr del 10.1.0.1 peer 10.1.0.2 dev va\naddr del fd00::1/64 dev va\n"
+    with host_for(backend) as host:
+        apply_topology(host, parse_topology(f"link add va up type veth\n{added}"))
+        assert host.has_address("va", "10.0.0.1")
+        assert host.has_address("va", "10.0.0.1/24")
+        assert not host.has_address("va", "10.0.0.1/25")
+        apply_topology(host, parse_topology(gone))
+        assert not any(host.has_address("va", address) for address in ("10.0.0.1", "10.1.0.1", "fd00::1"))
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("verb", ["replace", "change"])
+def test_an_address_that_is_put_again_keeps_the_routes_of_its_link(backend: Backend, verb: str) -> None:
+    lines = f"""
+        link add va up type veth
+        addr {verb} 10.0.0.1/24 dev va
+        route add 192.168.0.0/16 via 10.0.0.2
+        addr {verb} 10.0.0.1/24 dev va
+    """
+    with host_for(backend) as host:
+        apply_topology(host, parse_topology(lines))
+        assert host.send(ipv4("192.168.0.1")).reason == "sent"
+
+
 def test_a_tun_takes_packets_in_and_shows_those_that_leave(kernel: KernelHost) -> None:
     kernel.add_device("va", address="10.0.0.1/24")
     kernel.add_device("t0", kind="tun", address="10.5.0.1/24")

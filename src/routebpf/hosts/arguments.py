@@ -35,6 +35,11 @@ def interface_of(device: str, text: str) -> IPv4Interface | IPv6Interface:
         raise InputError(f"device {device}: {error}; an address is written 10.0.0.1/24 or fd00::1/64") from None
 
 
+def is_bare_ipv4(address: str) -> bool:
+    """Whether an address is of IPv4 and without a prefix length: it is then deleted whatever its length, as by `ip`."""
+    return "/" not in address and ":" not in address
+
+
 def network_of(prefix: str, via: str | None, source: str | None) -> Prefix:
     """A route's prefix; "default" is of the family that its gateway or source has, IPv4 if it has none."""
     if prefix == "default":

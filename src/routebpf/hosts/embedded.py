@@ -31,6 +31,7 @@ from routebpf.hosts.arguments import (
     check_route,
     check_seed,
     interface_of,
+    is_bare_ipv4,
     network_of,
 )
 from routebpf.hosts.embedded_image import build_image
@@ -229,18 +230,21 @@ class EmbeddedHost:
         self._changed()
 
     def delete_address(self, device: str, address: str) -> None:
-        """Take an address from a device, and its routes."""
+        """Take an address from a device, and its routes: of IPv4 whatever its prefix length, where none is given."""
         interface = interface_of(device, address)
-        old = self._addresses.pop((device, str(interface.ip)), None)
-        if old is None:
-            raise InputError(f"device {device}: it has no address {interface.ip} (Cannot assign requested address)")
+        old = self._addresses.get((device, str(interface.ip)))
+        if old is None or (old.interface != interface and not is_bare_ipv4(address)):
+            raise InputError(f"device {device}: it has no address {address} (Cannot assign requested address)")
+        del self._addresses[device, str(interface.ip)]
         for route in old.routes:
             self._fibs[interface.version].delete(route.prefix, route.table, partial(is_same_route, route))
         self._changed()
 
     def has_address(self, device: str, address: str) -> bool:
-        """Whether a device has an address, whatever its prefix length."""
-        return (device, str(interface_of(device, address).ip)) in self._addresses
+        """Whether a device has an address; whatever its prefix length, where none is given."""
+        interface = interface_of(device, address)
+        found = self._addresses.get((device, str(interface.ip)))
+        return found is not None and ("/" not in address or found.interface == interface)
 
     def add_neighbour(self, device: str, address: str, mac: bytes, *, state: str = "permanent") -> None:
         """Name the link address of a neighbour. `state`: its NUD state in lower case."""

@@ -25,6 +25,7 @@ from routebpf.hosts.arguments import (
     check_packet,
     check_route,
     interface_of,
+    is_bare_ipv4,
     network_of,
 )
 from routebpf.hosts.host import Sent
@@ -182,23 +183,34 @@ class KernelHost:
     # Addresses and neighbours
 
     def add_address(
-        self, device: str, address: str, *, peer: str | None = None, broadcast: str | None = None, **more: Any
+        self,
+        device: str,
+        address: str,
+        *,
+        peer: str | None = None,
+        broadcast: str | None = None,
+        replace: bool = False,
+        **more: Any,
     ) -> None:
-        """Give a device an address ("10.0.0.1/24"), with the routes that the kernel makes for it. `more`: further
-        fields of `kernel.addresses.KernelAddress`."""
-        addresses.add_address(self.netlink, self._address(device, address, peer, broadcast, more))
+        """Give a device an address ("10.0.0.1/24"), with the routes that the kernel makes for it. `replace`: one that
+        is there already is changed. `more`: further fields of `kernel.addresses.KernelAddress`."""
+        addresses.add_address(self.netlink, self._address(device, address, peer, broadcast, more), replace=replace)
         self._changed()
 
     def delete_address(self, device: str, address: str) -> None:
-        """Take an address from a device, and its routes."""
-        addresses.delete_address(self.netlink, self._address(device, address, None, None, {}))
+        """Take an address from a device, and its routes: of IPv4 whatever its prefix length, where none is given."""
+        one = self._address(device, address, None, None, {})
+        addresses.delete_address(self.netlink, one, any_length=is_bare_ipv4(address))
         self._changed()
 
     def has_address(self, device: str, address: str) -> bool:
-        """Whether a device has an address, whatever its prefix length."""
-        wanted = interface_of(device, address).ip.packed
-        ifindex = self.device(device).ifindex
-        return any(one.ifindex == ifindex and one.address == wanted for one in addresses.read_addresses(self.netlink))
+        """Whether a device has an address; whatever its prefix length, where none is given."""
+        wanted = self._address(device, address, None, None, {})
+        return any(
+            (one.ifindex, one.address) == (wanted.ifindex, wanted.address)
+            and ("/" not in address or one.length == wanted.length)
+            for one in addresses.read_addresses(self.netlink)
+        )
 
     def add_neighbour(self, device: str, address: str, mac: bytes, *, state: str = "permanent") -> None:
         """Name the link address of a neighbour. `state`: its NUD state in lower case."""

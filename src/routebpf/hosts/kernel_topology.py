@@ -65,9 +65,6 @@ class KernelTopology(TopologyApplier):
         if one.verb == "delete" or one.peer is not None:
             super().address(one)
             return
-        text = one.interface.text
-        if one.verb in ("replace", "change") and self.host.has_address(one.device, text):
-            self.host.delete_address(one.device, text)
         flags = sum(ADDRESS_FLAGS.get(flag, 0) for flag in one.flags) or None
         values: dict[str, Any] = {
             "scope": one.scope or None,
@@ -80,7 +77,8 @@ class KernelTopology(TopologyApplier):
         }
         self.host.add_address(
             one.device,
-            text,
+            one.interface.text,
+            replace=one.verb in ("replace", "change"),
             broadcast=str(ip_address(one.broadcast)) if one.broadcast else None,
             **{key: value for key, value in values.items() if value is not None},
         )

@@ -11,6 +11,7 @@ from routebpf.datapath.devices import KINDS
 from routebpf.errors import InputError, MissingError
 from routebpf.hosts import topology_values as lines
 from routebpf.hosts.host import Host
+from routebpf.hosts.topology_inet import address_text
 from routebpf.runtime.device import DEVICE_NOARP
 
 if TYPE_CHECKING:
@@ -129,13 +130,11 @@ class TopologyApplier(ABC):
     def address(self, one: lines.Address) -> None:
         text = one.interface.text
         if one.verb == "delete":
-            self.target.delete_address(one.device, text)
+            any_length = one.any_length or one.peer is not None
+            self.target.delete_address(one.device, address_text(one.interface.address) if any_length else text)
             return
-        known = self.target.has_address(one.device, text)
-        if one.verb == "change" and not known:
-            raise InputError(f"device {one.device}: it has no address {text} (Cannot assign requested address)")
-        if known and one.verb in ("replace", "change"):
-            self.target.delete_address(one.device, text)
+        if one.verb in ("replace", "change") and self.target.has_address(one.device, text):
+            return  # the kernel changes its lifetimes and metric, and nothing else
         local = ip_address(one.interface.address)
         if one.peer is None:
             self.target.add_address(one.device, text, broadcast=_text(one.broadcast))

@@ -30,7 +30,7 @@ from routebpf.kernel.netlink import (
 _RTM_NEWADDR, _RTM_DELADDR, _RTM_GETADDR = 20, 21, 22
 _IFADDRMSG = struct.Struct("=BBBBI")
 _IFA_ADDRESS, _IFA_LOCAL, _IFA_FLAGS = 1, 2, 8
-_RTM_NEWNEIGH, _RTM_DELNEIGH, _RTM_GETNEIGH = 28, 29, 30
+_RTM_NEWNEIGH, _RTM_DELNEIGH = 28, 29
 _RTM_NEWRULE, _RTM_DELRULE, _RTM_GETRULE = 32, 33, 34
 _NDMSG = struct.Struct("=BxHiHBB")
 _NDA_DST, _NDA_LLADDR = 1, 2
@@ -120,10 +120,11 @@ def add_address(sock: RouteSocket, address: KernelAddress, *, replace: bool = Fa
     sock.request(_RTM_NEWADDR, _address_body(address), f"{doing}: adding it", flags=flags)
 
 
-def delete_address(sock: RouteSocket, address: KernelAddress) -> None:
-    """Take an address from a device. Raises NetlinkError with EADDRNOTAVAIL if it has none like that."""
+def delete_address(sock: RouteSocket, address: KernelAddress, *, any_length: bool = False) -> None:
+    """Take an address from a device, of IPv4 with `any_length` whatever its prefix length and its peer. Raises
+    NetlinkError with EADDRNOTAVAIL if it has none like that. kernel: net/ipv4/devinet.c, inet_rtm_deladdr()."""
     doing = f"address {ip_address(address.address)}/{address.length}"
-    sock.request(_RTM_DELADDR, _address_body(address), f"{doing}: deleting it")
+    sock.request(_RTM_DELADDR, _address_body(address, local_only=any_length), f"{doing}: deleting it")
 
 
 def read_addresses(sock: RouteSocket) -> list[KernelAddress]:
@@ -168,20 +169,6 @@ def delete_neighbour(sock: RouteSocket, neighbour: KernelNeighbour) -> None:
     sock.request(_RTM_DELNEIGH, _neighbour_body(neighbour), doing)
 
 
-def read_neighbours(sock: RouteSocket) -> list[KernelNeighbour]:
-    """All neighbours of the namespace that have a state."""
-    names = {number: name for name, number in NUD.items()}
-    found = []
-    for one in sock.dump(_RTM_GETNEIGH, _NDMSG.pack(0, 0, 0, 0, 0, 0), "listing neighbours"):
-        _, _, ifindex, state, _, _ = _NDMSG.unpack_from(one.body)
-        values = dict(read_attributes(one.body[_NDMSG.size :]))
-        if _NDA_DST in values:
-            found.append(
-                KernelNeighbour(ifindex, values[_NDA_DST], values.get(_NDA_LLADDR), names.get(state, str(state)))
-            )
-    return found
-
-
 def add_rule(sock: RouteSocket, rule: KernelRule) -> None:
     """Add a routing rule."""
     sock.request(_RTM_NEWRULE, _rule_body(rule), "rule: adding it", flags=NLM_F_CREATE | NLM_F_EXCL)
@@ -196,7 +183,7 @@ def _family(address: bytes) -> int:
     return socket.AF_INET if len(address) == 4 else socket.AF_INET6
 
 
-def _address_body(one: KernelAddress) -> bytes:
+def _address_body(one: KernelAddress, *, local_only: bool = False) -> bytes:
     def text(address: bytes | None) -> str | None:
         return None if address is None else str(ip_address(address))
 
@@ -209,7 +196,7 @@ def _address_body(one: KernelAddress) -> bytes:
     }
     values: Sequence[tuple[str, Any]] = (
         ("IFA_LOCAL", text(one.address)),
-        ("IFA_ADDRESS", text(one.peer or one.address)),
+        ("IFA_ADDRESS", None if local_only else text(one.peer or one.address)),
         ("IFA_BROADCAST", text(one.broadcast)),
         ("IFA_ANYCAST", text(one.anycast)),
         ("IFA_LABEL", one.label),
