@@ -12,7 +12,7 @@ import pytest
 
 from kernel_view import fdinfo
 from routebpf.errors import InputError, MissingError
-from routebpf.kernel.bpffs import is_bpffs, make_folder, mount_bpffs, pin, pins, unpin
+from routebpf.kernel.bpffs import is_bpffs, make_folder, mount_bpffs, pin, unpin
 from routebpf.kernel.map_create import create_map
 from routebpf.kernel.map_open import map_at
 from routebpf.kernel.object import load_in_kernel
@@ -33,6 +33,11 @@ def folder(tmp_path: Path) -> Iterator[Path]:
     assert mount_bpffs(str(tmp_path))
     yield tmp_path
     assert _libc.umount2(os.fsencode(tmp_path), 0) == 0
+
+
+def pins(folder: Path) -> list[str]:
+    """The paths of what is pinned there: files with a dot in their name are the kernel's own."""
+    return [str(one) for one in folder.iterdir() if "." not in one.name]
 
 
 def test_the_file_system_is_mounted_once_and_for_root_only(folder):
@@ -85,10 +90,10 @@ def test_a_pinned_map_outlives_what_made_it(folder):
         assert again.id == number == int(fdinfo(again.fd)["map_id"])
         assert dict(again.items()) == {b"key1": bytes(8)}
         assert again.definition == DEFINITION
-    assert list(pins(str(folder))) == [path]
+    assert pins(folder) == [path]
     assert unpin(path)
     assert not unpin(path)
-    assert list(pins(str(folder))) == []
+    assert not pins(folder)
 
 
 def test_a_pin_is_replaced_and_nothing_else_is_left(folder, read):
@@ -100,7 +105,7 @@ def test_a_pin_is_replaced_and_nothing_else_is_left(folder, read):
     with program_at(path) as program:
         assert program.run(bytes(64)).returned == 2
         assert program.tag == fdinfo(program.fd)["prog_tag"]
-    assert list(pins(str(folder))) == [path]
+    assert pins(folder) == [path]
 
 
 def test_what_is_pinned_is_not_taken_for_something_else(folder):

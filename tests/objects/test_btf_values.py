@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from routebpf.errors import InputError
 from routebpf.objects.btf import read_btf_file
-from routebpf.objects.btf_declare import declare, define
+from routebpf.objects.btf_declare import declare
 from routebpf.objects.btf_types import Kind
 from routebpf.objects.btf_values import decode, encode, is_big_endian, typedef_names
 
@@ -231,26 +231,3 @@ def test_memory_of_the_wrong_length_is_refused(btf):
 )
 def test_a_declaration_is_the_c_that_made_it(btf, name, text):
     assert declare(btf, var(btf, name), name) == text
-
-
-def test_a_definition_lists_members(btf):
-    assert define(btf, btf.find("bits", Kind.STRUCT)) == (
-        "struct bits {\n    __u32 version : 4;\n    __u32 ihl : 4;\n    int balance : 6;\n    __u64 big : 50;\n"
-        "    enum verdict v : 8;\n};"
-    )
-    assert define(btf, btf.find("verdict", Kind.ENUM)) == (
-        "enum verdict {\n    PASS = 0,\n    DROP = 2,\n    REROUTE = 128,\n};"
-    )
-    assert define(btf, btf.find("flow_t", Kind.TYPEDEF)) == "typedef struct flow flow_t;"
-
-
-def test_definitions_compile_to_the_same_layout_again(btf, any_compiler):
-    names = [("verdict", Kind.ENUM), ("flow", Kind.STRUCT), ("stats", Kind.STRUCT), ("bits", Kind.STRUCT)]
-    text = "\n".join(define(btf, btf.find(name, kind)) for name, kind in names)
-    again = read_btf_file(any_compiler.compile(f"{text} struct stats s; struct bits b;"))
-    for name, kind in names[1:]:
-        mine, theirs = btf.type(btf.find(name, kind)), again.type(again.find(name, kind))
-        assert mine.size == theirs.size
-        assert [(m.name, m.bit_offset, m.bits) for m in mine.members] == [
-            (m.name, m.bit_offset, m.bits) for m in theirs.members
-        ]

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from routebpf.errors import InputError
 from routebpf.objects.btf import Btf, read_btf_file
-from routebpf.objects.btf_declare import define
+from routebpf.objects.btf_declare import declare
 from routebpf.objects.btf_placement import btf_for_kernel
 from routebpf.objects.btf_values import decode
 from routebpf.objects.elf import read_elf
@@ -97,7 +97,7 @@ def use_everything(data: bytes, target: Btf | None = None) -> None:
 
 def read_all(btf: Btf) -> None:
     for type_id, _ in btf.types():
-        define(btf, type_id)
+        declare(btf, type_id)
         btf.name(type_id)
 
 

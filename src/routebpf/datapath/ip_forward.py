@@ -40,7 +40,7 @@ from routebpf.datapath.verdicts import (
     SENT,
     TTL_EXCEEDED,
 )
-from routebpf.runtime.checksum import fill_ipv4_header_checksum
+from routebpf.runtime.checksum import decrease_ttl, fill_ipv4_header_checksum
 from routebpf.runtime.cpu import CPU_DEPTH, CPU_IS_REROUTED
 from routebpf.runtime.device import DEVICE_HARD_HEADER_LEN, DEVICE_TYPE, XMIT_RECURSION_LIMIT, device_of
 from routebpf.runtime.memory import (
@@ -53,7 +53,6 @@ from routebpf.runtime.memory import (
     load64,
     lshr,
     store8,
-    store16,
     store32,
     store64,
 )
@@ -211,9 +210,7 @@ def _forward4(cpu: int, skb: int, hop: int) -> int:
         return TTL_EXCEEDED
     if load32(skb + SKB_LEN) > load32(hop + HOP_MTU) and bswap16(load16(header + 6)) & _DF:
         return FRAGMENTATION_NEEDED
-    store8(header + 8, ttl - 1)
-    check = load16(header + 10) + 1  # the TTL is the high byte of its word: 0x0100 less, in network order
-    store16(header + 10, check + (check >= 0xFFFF))
+    decrease_ttl(header)
     if load32(skb + SKB_OPTIONS_CHANGED):
         store32(skb + SKB_OPTIONS_CHANGED, 0)
         fill_ipv4_header_checksum(header)

@@ -9,7 +9,6 @@ import ctypes
 import errno
 import os
 import struct
-from collections.abc import Iterator
 
 from routebpf.errors import Error, InputError, MissingError
 from routebpf.kernel.handle import Handle
@@ -122,16 +121,6 @@ def unpin(path: str) -> bool:
     except OSError as error:
         raise _error(f"unpin {path}", error) from error
     return True
-
-
-def pins(folder: str) -> Iterator[str]:
-    """The paths of the pins in a folder and those below it, in order; nothing if there is no such folder.
-
-    Files with a dot in their name are the kernel's own.
-    """
-    for place, folders, names in os.walk(folder):
-        folders.sort()
-        yield from (os.path.join(place, name) for name in sorted(names) if "." not in name)
 
 
 def _error(doing: str, error: OSError) -> Error:

@@ -5,10 +5,8 @@ kernel: net/core/rtnetlink.c, drivers/net/veth.c, drivers/net/tun.c, net/ipv4/ip
 
 from __future__ import annotations
 
-import ctypes
 import fcntl
 import os
-import socket
 import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -18,7 +16,7 @@ from typing import Any
 from pyroute2.netlink.rtnl.ifinfmsg import ifinfmsg
 
 from routebpf.errors import InputError, MissingError
-from routebpf.kernel.namespaces import Namespace, open_socket, run_inside
+from routebpf.kernel.namespaces import Namespace, run_inside
 from routebpf.kernel.netlink import (
     NLM_F_CREATE,
     NLM_F_EXCL,
@@ -41,8 +39,6 @@ _TUN_FILE = "/dev/net/tun"
 _TUNSETIFF, _TUNSETIFINDEX = 0x400454CA, 0x400454DA
 _TUN_MODES = {"tun": 1, "tap": 2}
 _IFF_NO_PI = 0x1000
-_SIOCETHTOOL = 0x8946
-_ETHTOOL_STXCSUM, _ETHTOOL_STSO, _ETHTOOL_SGSO = 0x17, 0x1F, 0x24
 # What pyroute2 calls the attributes of each kind of tunnel.
 _TUNNEL_PREFIXES = {"ipip": "IFLA_IPIP_", "sit": "IFLA_SIT_", "gre": "IFLA_GRE_", "ip6tnl": "IFLA_IP6TNL_"}
 
@@ -184,21 +180,6 @@ def set_device(
 def delete_device(sock: RouteSocket, ifindex: int, doing: str) -> None:
     """Take a device away; with a veth goes its other end."""
     sock.request(_RTM_DELLINK, _IFINFO.pack(0, 0, 0, ifindex, 0, 0), f"{doing}: deleting it")
-
-
-def set_offloads(namespace: Namespace | None, name: str, *, on: bool) -> None:
-    """Whether segmentation and checksums of packets from sockets are left to the device. Off: frames leave complete."""
-    sock = open_socket(namespace, socket.AF_INET, socket.SOCK_DGRAM)
-    with sock:
-        for command in (_ETHTOOL_STXCSUM, _ETHTOOL_STSO, _ETHTOOL_SGSO):
-            # struct ifreq points to struct ethtool_value.
-            value = bytearray(struct.pack("=II", command, int(on)))
-            place = ctypes.addressof((ctypes.c_char * len(value)).from_buffer(value))
-            request = struct.pack("=16sQ16x", name.encode(), place)
-            try:
-                fcntl.ioctl(sock, _SIOCETHTOOL, request)
-            except OSError as error:
-                raise InputError(f"device {name}: setting its offloads: {error.strerror}") from None
 
 
 def _add(

@@ -16,7 +16,6 @@ from routebpf.kernel.handle import Handle
 from routebpf.kernel.permission import permission_error
 from routebpf.kernel.program_code import code_for_kernel, function_info, line_info
 from routebpf.kernel.syscall import (
-    EnableStatistics,
     ProgramById,
     ProgramInfoStruct,
     ProgramLoad,
@@ -47,22 +46,18 @@ _TOO_COMPLEX_ERRNOS, _TOO_COMPLEX = frozenset((errno.E2BIG, errno.ENOMEM)), "jum
 
 
 class ProgramInfo(NamedTuple):
-    """What the kernel tells of a program. Sizes in bytes, times in ns; `load_time` since boot.
+    """What the kernel tells of a program. Sizes in bytes, times in ns.
 
-    `run_time` and `run_count` grow only while statistics are on. `uid` is of the user who loaded it.
+    `run_time` and `run_count` grow only while statistics are on.
     """
 
     id: int
     type: int
     name: str
     tag: str
-    xlated_bytes: int
     jited_bytes: int
     map_ids: tuple[int, ...]
     btf_id: int
-    load_time: int
-    uid: int
-    is_gpl_compatible: bool
     verified_instructions: int
     run_time: int
     run_count: int
@@ -242,16 +237,6 @@ def program_by_id(program_id: int) -> KernelProgram:
         raise InputError(f"{doing}: the kernel has no program with this id") from error
 
 
-def count_runs() -> Handle:
-    """Have the kernel count runs of programs and their time until this is closed: it costs every run some ns."""
-    try:
-        return Handle(bpf(EnableStatistics()))
-    except OSError as error:
-        if error.errno == errno.EPERM:
-            raise permission_error("count runs of programs", {"CAP_SYS_ADMIN": "to turn counting on"}) from error
-        raise MissingError("count runs of programs: this kernel cannot be asked to; it takes Linux 5.8") from error
-
-
 def _read_info(fd: int) -> ProgramInfo:
     first = ProgramInfoStruct()
     fill_info(fd, first)
@@ -264,13 +249,9 @@ def _read_info(fd: int) -> ProgramInfo:
         type=info.type,
         name=info.name.decode(errors="replace"),
         tag=bytes(info.tag).hex(),
-        xlated_bytes=info.xlated_prog_len,
         jited_bytes=info.jited_prog_len,
         map_ids=tuple(ids[: info.nr_map_ids]),
         btf_id=info.btf_id,
-        load_time=info.load_time,
-        uid=info.created_by_uid,
-        is_gpl_compatible=bool(info.gpl_compatible & 1),
         verified_instructions=info.verified_insns,
         run_time=info.run_time_ns,
         run_count=info.run_cnt,

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 
 RTM_NEWROUTE, RTM_DELROUTE, RTM_GETROUTE = 24, 25, 26
-RT_TABLE_COMPAT, RT_TABLE_MAIN, RT_TABLE_LOCAL = 252, 254, 255
+RT_TABLE_COMPAT, RT_TABLE_MAIN = 252, 254
 RTNH_F_ONLINK = 4
 RTN_ERRORS = frozenset((6, 7, 8, 9))  # blackhole, unreachable, prohibit, throw: types of routes that lead nowhere
 _RTM_F_FIB_MATCH = 0x2000
@@ -258,11 +258,6 @@ def delete_route(sock: RouteSocket, route: KernelRoute) -> None:
     """Delete the first route that fits all that `route` says: its prefix, table, TOS, and what else is given.
     Raises NetlinkError with ESRCH if none does."""
     sock.request(RTM_DELROUTE, route_request(route), f"delete route {route.prefix}")
-
-
-def delete_routes(sock: RouteSocket, routes: Sequence[KernelRoute]) -> list[Refusal | None]:
-    """As `delete_route`, many at once: the refusal of each, None where there is none."""
-    return sock.batch([(RTM_DELROUTE, route_request(one)) for one in routes])
 
 
 # To and from bytes

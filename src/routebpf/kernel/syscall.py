@@ -168,21 +168,9 @@ class ObjectGet(ObjectPath):
 
 
 class ObjectId(Attributes):
-    """What the commands on ids take; `next_id` is the answer of BPF_…_GET_NEXT_ID."""
+    """What the commands on ids take."""
 
     _fields_ = _u32("id", "next_id", "open_flags")
-
-
-class ProgramNextId(ObjectId):
-    """BPF_PROG_GET_NEXT_ID."""
-
-    command = 11
-
-
-class MapNextId(ObjectId):
-    """BPF_MAP_GET_NEXT_ID."""
-
-    command = 12
 
 
 class ProgramById(ObjectId):
@@ -218,13 +206,6 @@ class BtfLoad(Attributes):
         *_u64("btf", "btf_log_buf"),
         *_u32("btf_size", "btf_log_size", "btf_log_level", "btf_log_true_size"),
     )
-
-
-class EnableStatistics(Attributes):
-    """BPF_ENABLE_STATS: runs of programs are counted while the fd is open."""
-
-    command = 32
-    _fields_ = _u32("type")
 
 
 class ProgramInfoStruct(ctypes.Structure):

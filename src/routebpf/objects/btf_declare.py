@@ -20,7 +20,6 @@ from routebpf.objects.btf_types import (
 )
 
 _MAX_NESTING = 64
-_TAB = "    "
 
 
 def declare(btf: Btf, type_id: int, name: str = "") -> str:
@@ -29,22 +28,6 @@ def declare(btf: Btf, type_id: int, name: str = "") -> str:
     Structs, unions and enums that have a name are referred to; those without are written out on one line.
     """
     return _declarator(btf, type_id, name, 0)
-
-
-def define(btf: Btf, type_id: int) -> str:
-    """The definition of a struct, union, enum or typedef, its members one a line; of anything else its declaration."""
-    found = btf.type(type_id)
-    match found:
-        case Composite() if found.members:
-            lines = [f"{_TAB}{_member(btf, member.type_id, member.name, member.bits, 0)};" for member in found.members]
-            return "\n".join([f"{_keyword(found)} {{".replace("  ", " "), *lines, "};"])
-        case Enum():
-            lines = [f"{_TAB}{name} = {value}," for name, value in found.values]
-            return "\n".join([f"{_join('enum', found.name)} {{", *lines, "};"])
-        case Typedef():
-            return f"typedef {declare(btf, found.type_id, found.name)};"
-        case _:
-            return f"{declare(btf, type_id)};"
 
 
 def _join(*words: str) -> str:

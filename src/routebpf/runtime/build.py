@@ -22,7 +22,7 @@ from routebpf.runtime.machine import compile_object, object_name
 from routebpf.runtime.native import Native
 from routebpf.runtime.registry import MAP_OPERATIONS
 
-_PACKAGES = ("routebpf.runtime", "routebpf.datapath")
+_PACKAGES = ("routebpf.runtime", "routebpf.datapath")  # by name: nothing here needs what is in the second
 
 
 def native_functions() -> list[Native]:

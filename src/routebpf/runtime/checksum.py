@@ -94,7 +94,7 @@ def fill_ipv4_header_checksum(header: int) -> int:
 @native
 def decrease_ttl(header: int) -> int:
     """Take one from the time to live of an IPv4 header, mend its checksum: the new TTL. kernel: ip_decrease_ttl()."""
-    check = load16(header + 10) + 1  # the TTL is the first byte of its word: the low one here
+    check = load16(header + 10) + 1  # the TTL is the high byte of its word: 0x0100 less, in network order
     store16(header + 10, check + (1 if check >= 0xFFFF else 0))
     ttl = (load8(header + 8) - 1) & 0xFF
     store8(header + 8, ttl)

@@ -119,16 +119,6 @@ def skb_push(skb: int, size: int) -> int:
 
 
 @native
-def skb_pull(skb: int, size: int) -> int:
-    """Begin the packet `size` bytes later; it has so many. The new `data`."""
-    data = load64(skb + SKB_DATA) + size
-    store64(skb + SKB_DATA, data)
-    store32(skb + SKB_LEN, load32(skb + SKB_LEN) - size)
-    store64(skb + SKB_HEADROOM, load64(skb + SKB_HEADROOM) + size)
-    return data
-
-
-@native
 def skb_reset_mac_header(skb: int) -> int:
     """The MAC header is where the packet begins. 0."""
     store64(skb + SKB_MAC_HEADER, load64(skb + SKB_DATA) - load64(skb + SKB_HEAD))

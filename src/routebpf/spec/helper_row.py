@@ -27,9 +27,9 @@ class Helper:
 
     `since` is the kernel that brought it, `lwt_since` the first whose LWT programs have it; `program_types` is empty
     for one that no LWT program has, and then `prototype`, `arguments` and `returns` are not given. `arguments` are
-    those that the kernel checks: `is_variadic` ones take more. `capability` is what it needs beyond CAP_BPF and
-    CAP_NET_ADMIN. `moves_packet`: pointers to the packet are void after it. `packet_access`: its memory arguments may
-    point to the packet. `might_sleep`: only callbacks that may sleep (of a bpf_wq) can call it.
+    those that the kernel checks: one whose prototype ends with `...` takes more. `capability` is what it needs beyond
+    CAP_BPF and CAP_NET_ADMIN. `moves_packet`: pointers to the packet are void after it. `packet_access`: its memory
+    arguments may point to the packet. `might_sleep`: only callbacks that may sleep (of a bpf_wq) can call it.
     """
 
     id: int
@@ -46,10 +46,6 @@ class Helper:
     moves_packet: bool = False
     packet_access: bool = False
     might_sleep: bool = False
-
-    @property
-    def is_variadic(self) -> bool:
-        return self.prototype.endswith("...)")
 
 
 def helper(

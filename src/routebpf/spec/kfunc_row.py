@@ -93,10 +93,6 @@ class Kfunc:
     def returns_pointer(self) -> bool:
         return self.c_return_type.endswith("*")
 
-    @property
-    def may_return_null(self) -> bool:
-        return KfuncFlag.RET_NULL in self.flags
-
 
 def kfunc(
     since: tuple[int, int],

@@ -36,7 +36,6 @@ def push_callback(run: Run, effects: Effects, number: int, one: MapFacts | None)
     """The function with this number is called; `one` is the map that was passed."""
     assert effects.callback is not None
     function = run.flow.functions[number]
-    function.is_callback = True
     if effects.is_asynchronous:
         function.is_async_callback = True
         _push_later(run, effects, number, one)

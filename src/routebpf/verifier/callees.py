@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from routebpf.isa import Instruction, Kind
 from routebpf.isa.opcodes import FORMS, PSEUDO_KFUNC_CALL
-from routebpf.spec import Helper, Kfunc, KfuncFlag, ReturnKind, helper_by_id, kfunc_by_name
+from routebpf.spec import Helper, Kfunc, KfuncFlag, helper_by_id, kfunc_by_name
 from routebpf.spec.effects import NO_EFFECTS, Effects, Special, helper_effects, kfunc_effects
 
 
@@ -45,12 +45,6 @@ class Callee:
         if row is None or (self.helper is not None and not self.helper.program_types):
             return None
         return len(row.arguments)
-
-    @property
-    def is_void(self) -> bool:
-        if self.helper is not None:
-            return self.helper.returns is None or self.helper.returns.kind is ReturnKind.VOID
-        return self.kfunc is not None and self.kfunc.c_return_type == "void"
 
 
 def find_callees(instructions: Sequence[Instruction], kfuncs: Sequence[str]) -> list[Callee | None]:

@@ -40,7 +40,6 @@ class FunctionFlow:
     might_sleep: bool = False
     postorder: list[int] = field(default_factory=list)
     stack_bytes: int = 0
-    is_callback: bool = False
     is_async_callback: bool = False
     is_called: bool = False
     is_verified: bool = False
