@@ -22,6 +22,7 @@ from routebpf.runtime.skb import (
     SKB_MAC_HEADER,
     SKB_MAC_LEN,
     SKB_NETWORK_HEADER,
+    SKB_OPTIONS_SIZE,
     SKB_QUEUE_MAPPING,
     SKB_TAIL,
     SKB_TRANSPORT_HEADER,
@@ -87,6 +88,7 @@ def _take_metadata(skb: int, piece: int, header: int, length: int) -> int:
     store32(piece + SKB_IP_SUMMED, CHECKSUM_NONE)
     store32(piece + SKB_CSUM_LEVEL, 0)
     store32(piece + SKB_ENCAPSULATION, 0)
+    store32(piece + SKB_OPTIONS_SIZE, 0)
     store64(piece + SKB_NETWORK_HEADER, HEADROOM)
     store64(piece + SKB_HEADROOM, LL_RESERVED_SPACE)
     store64(piece + SKB_TRANSPORT_HEADER, HEADROOM + header)

@@ -169,11 +169,14 @@ def _input_hop4(cpu: int, skb: int, ifindex: int) -> int:
         return -MARTIAN
     tos = load8(header + 1) & TOS_MASK
     mark = load32(skb + SKB_MARK)
+    route = route_of(cpu, 4, dst << 32, 0, src << 32, 0, tos, mark, ifindex)
+    hop = hop_of(route, dst << 32, 0, src << 32, 0, 0)
+    if hop < 0:
+        return hop
     back = route_of(cpu, 4, src << 32, 0, dst << 32, 0, tos, mark, ifindex)
     if back > 0 and load32(back + ROUTE_TYPE) == RTN_LOCAL:
         return -MARTIAN  # one of the host's own (kernel: fib_validate_source())
-    route = route_of(cpu, 4, dst << 32, 0, src << 32, 0, tos, mark, ifindex)
-    return hop_of(route, dst << 32, 0, src << 32, 0, 0)
+    return hop
 
 
 @native

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from routebpf.engine.compiled import MapFace, ksym_value
 from routebpf.engine.interpreter_arguments import Call, MapAtAddress
-from routebpf.engine.interpreter_calls import Calls
+from routebpf.engine.interpreter_calls import Calls, signed
 from routebpf.engine.interpreter_fault import fault_at
 from routebpf.engine.interpreter_regions import Region
 from routebpf.engine.interpreter_state import Frame, Run, Source, StepError
@@ -85,7 +85,7 @@ class InterpretedProgram:
         try:
             run = Run(self.program, cpu & MASK64, skb & MASK64)
             run.see_packet()
-            return _signed(self._start(run, {1: skb}))
+            return signed(self._start(run, {1: skb}))
         except BaseException as error:
             self._faults[cpu] = error
             release_held_lock(cpu)
@@ -201,7 +201,7 @@ class InterpretedProgram:
         arguments = {number: value & MASK64 for number, value in zip(_ARGUMENTS, values, strict=True)}
         try:
             self._calls.give_to_callback(run, pending[-1], arguments)
-            return _signed(self._call(run, start, arguments)[0])
+            return signed(self._call(run, start, arguments)[0])
         except BaseException as error:
             run.failure = error
             return _STOP
@@ -252,7 +252,3 @@ def _known_map(one: MapFace) -> MapAtAddress:
 def _failure_at(entry: int, cpu: int) -> BaseException | None:
     found = _by_entry.get(entry)
     return found.take_fault(cpu) if found is not None else None
-
-
-def _signed(value: int) -> int:
-    return value - (1 << 64) if value >= 1 << 63 else value

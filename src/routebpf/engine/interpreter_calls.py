@@ -15,12 +15,12 @@ from routebpf.engine.interpreter_regions import Region
 from routebpf.engine.interpreter_state import Frame, Run, Source, StepError
 from routebpf.engine.tail_calls import tail_call_target
 from routebpf.isa.semantics import MASK64
-from routebpf.objects.model import Program
+from routebpf.objects.model import PROG_ARRAY, Program
 from routebpf.runtime.cpu import CPU_FAULT
 from routebpf.spec import ArgKind, Helper, Kfunc, ReturnKind, helper_by_id, kfunc_by_name
 from routebpf.spec.kfunc_row import KfuncArgKind
 
-_PROG_ARRAY, _MAPS_OF_MAPS = 3, (12, 13)
+_MAPS_OF_MAPS = (12, 13)
 _ENTRY = ctypes.CFUNCTYPE(ctypes.c_int64, ctypes.c_int64, ctypes.c_int64)
 # What a helper puts into r1, r2, ... of its callback that is an address: of a key or a value of the map that it was
 # passed, or of a dynptr.
@@ -87,7 +87,7 @@ class Calls:
             raise StepError(f"{call.row.name} is not implemented in the embedded host", "Run it on the kernel host.")
         extra = [frame.registers[number] or 0 for number in range(len(call.values) + 1, function.arity)]
         pending.append(call)
-        result = function(run.cpu, *map(_signed, [*call.values, *extra])) & MASK64
+        result = function(run.cpu, *map(signed, [*call.values, *extra])) & MASK64
         pending.pop()
         if run.failure is not None:
             raise run.failure
@@ -147,20 +147,21 @@ class Calls:
     def _tail_call(self, run: Run, frame: Frame, call: Call) -> int | None:
         which = call.map
         assert which is not None
-        if which.type(run) != _PROG_ARRAY:
+        if which.type(run) != PROG_ARRAY:
             raise StepError(f"bpf_tail_call needs a program array; {which.label} is none")
-        target = tail_call_target(_signed(run.cpu), _signed(which.address), _signed(frame.read(3)))
+        target = tail_call_target(signed(run.cpu), signed(which.address), signed(frame.read(3)))
         frame.clobber(0)
         frame.registers[0] = None
         if target == 0:
             return None
         result = _ENTRY(target)(run.cpu, run.skb)
         if run.load(run.cpu + CPU_FAULT, 4):
-            failure = self.fault_of(target, _signed(run.cpu))
+            failure = self.fault_of(target, signed(run.cpu))
             raise failure if failure is not None else StepError("the program that it went on in was stopped")
         run.see_packet()
         return int(result) & MASK64
 
 
-def _signed(value: int) -> int:
+def signed(value: int) -> int:
+    """An unsigned 64-bit number as a signed one."""
     return value - (1 << 64) if value >= 1 << 63 else value

@@ -26,6 +26,7 @@ from routebpf.objects.model import Program
 from routebpf.runtime.machine import Code, emit, linked
 from routebpf.verifier.bare import RAW
 from routebpf.verifier.facts import Facts, FunctionFacts
+from routebpf.verifier.flow import jump_target
 
 _ENTRY = "entry"
 _SLOT_BYTES = 8
@@ -145,7 +146,7 @@ class _ProgramWriter:
         return True
 
     def _jump(self, w: FunctionWriter, at: int, one: Instruction, form: Form) -> None:
-        target, reachable = jit_flow.target_of(at, one, form.kind), self.facts.reachable
+        target, reachable = jump_target(at, one, form.kind), self.facts.reachable
         assert target is not None
         if form.kind in (Kind.JA, Kind.GOTOL):
             jit_flow.goto(w, target)

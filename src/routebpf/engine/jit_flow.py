@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 from routebpf.engine.jit_alu import operand
 from routebpf.engine.jit_writer import FunctionWriter
-from routebpf.isa import FORMS, Form, Instruction, Kind
+from routebpf.isa import FORMS, Form, Instruction
+from routebpf.verifier.flow import jump_target
 
 _CONDITIONS = {
     "==": "eq",
@@ -20,14 +21,6 @@ _CONDITIONS = {
     "s<": "slt",
     "s<=": "sle",
 }
-_BY_OFFSET = frozenset({Kind.JA, Kind.MAY_GOTO, Kind.BRANCH})
-
-
-def target_of(at: int, one: Instruction, kind: Kind) -> int | None:
-    """Where the jump at `at` leads; None for what is no jump."""
-    if kind in _BY_OFFSET:
-        return at + one.offset + 1
-    return at + one.imm + 1 if kind is Kind.GOTOL else None
 
 
 def leaders(instructions: Sequence[Instruction], start: int, end: int, reachable: bytes) -> set[int]:
@@ -37,7 +30,7 @@ def leaders(instructions: Sequence[Instruction], start: int, end: int, reachable
         form = FORMS[instructions[at].opcode]
         if form is None or not reachable[at]:
             continue
-        target = target_of(at, instructions[at], form.kind)
+        target = jump_target(at, instructions[at], form.kind)
         if target is not None:
             found |= {target, at + 1}
     return {at for at in found if at < end and reachable[at]}

@@ -55,7 +55,8 @@ if TYPE_CHECKING:
     from routebpf.hosts.embedded_topology import EmbeddedTopology
     from routebpf.hosts.load import Engine, LoadedObject
     from routebpf.hosts.replay import Replay, Watch
-    from routebpf.runtime.trace import TraceLine, TraceRing
+    from routebpf.runtime.trace import TraceRing
+    from routebpf.runtime.trace_line import TraceLine
 
 Clock = Literal["capture", "machine"] | int
 _TRACE_BYTES = 1 << 26  # of lines between two batches; memory is taken as it is written

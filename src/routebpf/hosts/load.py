@@ -11,7 +11,7 @@ from routebpf.errors import InputError
 from routebpf.hosts.arguments import check_cpus
 from routebpf.hosts.program_effects import is_plain
 from routebpf.objects.loader import load_object
-from routebpf.objects.model import MapDefinition, Object, Program
+from routebpf.objects.model import PROG_ARRAY, MapDefinition, Object, Program
 from routebpf.runtime.maps import Map, create_map
 from routebpf.verifier.facts import Facts
 
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from routebpf.hosts.map_view import MapView
 
 Engine = Literal["jit", "interpreter"]
-_PROG_ARRAY = 3
 
 
 class LoadedProgram:
@@ -124,7 +123,7 @@ class LoadedObject:
         }
         self._filled: set[str] = set()
         for name, definition in source.maps.items():
-            if definition.type != _PROG_ARRAY:
+            if definition.type != PROG_ARRAY:
                 self._fill_maps(name, definition)
 
     @cached_property
@@ -147,7 +146,7 @@ class LoadedObject:
         """Put the programs that the object names into the program arrays that a program uses, compiled."""
         for name in program.maps:
             definition = self.object.maps[name]
-            if definition.type != _PROG_ARRAY or name in self._filled:
+            if definition.type != PROG_ARRAY or name in self._filled:
                 continue
             self._filled.add(name)
             for index, held in definition.initial_slots.items():

@@ -9,7 +9,7 @@ import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from routebpf.hosts.topology_words import Keywords, Words, unsigned
+from routebpf.hosts.topology_words import Draft, Keywords, Option, Words, unsigned
 
 CONFIG_FOLDERS = ("/etc/iproute2", "/usr/share/iproute2", "/usr/lib/iproute2")
 
@@ -120,6 +120,20 @@ def realms_argument(words: Words) -> int:
     if realms is None:
         raise words.refuse("realms, as TO or FROM/TO", REALMS.builtin)
     return realms
+
+
+def take_realms(draft: Draft, words: Words) -> None:
+    """The option `realms`."""
+    draft["realms"] = realms_argument(words)
+
+
+def take_named(field: str, names: NameTable) -> Option:
+    """An option whose word is a number or a name of a table."""
+
+    def option(draft: Draft, words: Words) -> None:
+        draft[field] = names.argument(words)
+
+    return option
 
 
 @functools.cache

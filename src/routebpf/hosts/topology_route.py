@@ -17,8 +17,8 @@ from routebpf.hosts.topology_names import (
     TABLE_LOCAL,
     TABLE_MAIN,
     TABLES,
-    NameTable,
-    realms_argument,
+    take_named,
+    take_realms,
 )
 from routebpf.hosts.topology_values import BpfEncap, BpfProgram, Nexthop, Route, Rtax, Verb
 from routebpf.hosts.topology_words import (
@@ -132,10 +132,6 @@ def _only_via(draft: Draft, words: Words) -> None:
     _via(draft, words)
 
 
-def _realms(draft: Draft, words: Words) -> None:
-    draft["realms"] = realms_argument(words)
-
-
 # What a route takes
 
 
@@ -151,13 +147,6 @@ def _source_prefix(draft: Draft, words: Words) -> None:
     if source.address:
         _learn_family(draft, source.family)
     draft["source"] = source
-
-
-def _named(field: str, names: NameTable) -> Option:
-    def option(draft: Draft, words: Words) -> None:
-        draft[field] = names.argument(words)
-
-    return option
 
 
 def _milliseconds(scale: int) -> Callable[[Words, str], int]:
@@ -252,10 +241,10 @@ _ROUTE = Keywords[Option](
         "as": refused("it belongs to MPLS"),
         "via": _only_via,
         "from": _source_prefix,
-        "tos dsfield*": _named("tos", DSFIELDS),
+        "tos dsfield*": take_named("tos", DSFIELDS),
         "expires": take_number("expires_seconds", "a time in seconds"),
         "metric* priority* preference": take_number("metric", "a metric"),
-        "scope": _named("scope", SCOPES),
+        "scope": take_named("scope", SCOPES),
         "mtu": _rtax("mtu", _U32),
         "hoplimit": _rtax("hoplimit", _up_to(255)),
         "advmss": _rtax("advmss", _U32),
@@ -271,11 +260,11 @@ _ROUTE = Keywords[Option](
         "congctl*": _rtax("congctl", _any_word),
         "rttvar*": _rtax("rttvar", _milliseconds(4)),
         "ssthresh*": _rtax("ssthresh", _U32),
-        "realms*": _realms,
+        "realms*": take_realms,
         "onlink": take_constant("onlink", True),
         "nhid": refused("nexthop objects are not; write via and dev"),
-        "protocol*": _named("protocol", PROTOCOLS),
-        "table*": _named("table", TABLES),
+        "protocol*": take_named("protocol", PROTOCOLS),
+        "table*": take_named("table", TABLES),
         "vrf*": refused("VRF devices are not; write the table's number"),
         "dev oif": take_word("device", "a device"),
         "pref*": _preference,
@@ -291,7 +280,7 @@ _NEXTHOP = Keywords[Option](
         "dev": take_word("device", "a device"),
         "weight": take_number("weight", "a weight", 256, 1),
         "onlink": take_constant("onlink", True),
-        "realms*": _realms,
+        "realms*": take_realms,
         "encap": _encap,
         "as": refused("it belongs to MPLS"),
     }

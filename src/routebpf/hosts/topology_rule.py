@@ -16,7 +16,8 @@ from routebpf.hosts.topology_names import (
     TABLE_MAIN,
     TABLES,
     NameTable,
-    realms_argument,
+    take_named,
+    take_realms,
 )
 from routebpf.hosts.topology_values import Flush, Rule, Verb
 from routebpf.hosts.topology_words import (
@@ -49,13 +50,6 @@ def _prefix(field: str) -> Option:
     return option
 
 
-def _named(field: str, names: NameTable) -> Option:
-    def option(draft: Draft, words: Words) -> None:
-        draft[field] = names.argument(words)
-
-    return option
-
-
 def _mark(draft: Draft, words: Words) -> None:
     mark, slash, mask = words.argument("a mark, as MARK or MARK/MASK").partition("/")
     values = unsigned(mark), unsigned(mask) if slash else 0xFFFFFFFF
@@ -64,10 +58,6 @@ def _mark(draft: Draft, words: Words) -> None:
     draft["fwmark"] = values[0]
     if slash:
         draft["fwmask"] = values[1]
-
-
-def _rule_realms(draft: Draft, words: Words) -> None:
-    draft["realms"] = realms_argument(words)
 
 
 def _interface(field: str) -> Option:
@@ -130,14 +120,14 @@ _RULE = Keywords[Option](
         "from": _prefix("source"),
         "to": _prefix("destination"),
         "preference* order* priority*": take_number("priority", "a priority"),
-        "tos dsfield*": _named("tos", DSFIELDS),
+        "tos dsfield*": take_named("tos", DSFIELDS),
         "fwmark": _mark,
-        "realms*": _rule_realms,
-        "protocol*": _named("protocol", PROTOCOLS),
+        "realms*": take_realms,
+        "protocol*": take_named("protocol", PROTOCOLS),
         "tun_id*": take_number("tunnel_id", "a tunnel id", 0xFFFFFFFFFFFFFFFF),
-        "table* lookup": _named("table", TABLES),
+        "table* lookup": take_named("table", TABLES),
         "suppress_prefixlength* sup_pl": take_number("suppress_prefix_length", "a prefix length", 0x7FFFFFFF),
-        "suppress_ifgroup* sup_group": _named("suppress_group", GROUPS),
+        "suppress_ifgroup* sup_group": take_named("suppress_group", GROUPS),
         "dev iif": _interface("iif"),
         "oif": _interface("oif"),
         "l3mdev": take_constant("l3mdev", True),

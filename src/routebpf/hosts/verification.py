@@ -10,13 +10,12 @@ from dataclasses import dataclass
 
 from routebpf.errors import RejectedError
 from routebpf.objects.btf import Btf
-from routebpf.objects.model import Object, Program
+from routebpf.objects.model import PROG_ARRAY, Object, Program
 from routebpf.verifier.explain import Explanation, explain, place_of
 from routebpf.verifier.explain_steps import Step, Steps
 from routebpf.verifier.oldest_kernel import Need, Version, needs_of, oldest_kernel
 from routebpf.verifier.verify import DEFAULT_KERNEL, Rejected, Verified, verify
 
-_PROG_ARRAY = 3
 StepSink = Callable[[Program, Step], None]
 
 
@@ -184,7 +183,7 @@ def _ask_kernel(source: Object, program: Program) -> KernelVerdict:
     from routebpf.kernel.object import load_in_kernel
 
     maps = {
-        name: one._replace(initial_slots={}) if one.type == _PROG_ARRAY else one for name, one in source.maps.items()
+        name: one._replace(initial_slots={}) if one.type == PROG_ARRAY else one for name, one in source.maps.items()
     }
     try:
         load_in_kernel(source._replace(maps=maps), programs=[program.name]).close()

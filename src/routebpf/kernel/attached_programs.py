@@ -23,10 +23,9 @@ from routebpf.kernel.map_open import map_at, map_by_id
 from routebpf.kernel.maps import KernelMap
 from routebpf.kernel.object import KernelObject, load_in_kernel
 from routebpf.kernel.programs import KernelProgram, program_at, program_by_id
-from routebpf.objects.model import MapDefinition, Object, Program
+from routebpf.objects.model import PROG_ARRAY, MapDefinition, Object, Program
 from routebpf.spec.program_types import PROGRAM_TYPES
 
-_PROG_ARRAY = 3
 _TAG_CHARACTERS = 8
 _Held = TypeVar("_Held", KernelProgram, KernelMap)
 HOOKS = {row.name: row.section.removeprefix("lwt_") for row in PROGRAM_TYPES}  # LWT_XMIT: xmit
@@ -103,7 +102,7 @@ def keepable_maps(source: Object, earlier: Iterable[ProgramRecord]) -> dict[str,
     for record in earlier:
         for name, held in record.maps.items():
             definition = source.maps.get(name)
-            if definition is None or definition.type == _PROG_ARRAY:
+            if definition is None or definition.type == PROG_ARRAY:
                 continue
             if map_digest(definition, source.btf) == held.digest and _is_in_kernel(
                 partial(open_map_of_ours, held.pin, held.id)

@@ -11,12 +11,12 @@ from routebpf.kernel.maps import KernelMap
 from routebpf.kernel.permission import permission_error
 from routebpf.kernel.running import possible_cpus
 from routebpf.kernel.syscall import MapCreate, bpf, kernel_name
-from routebpf.objects.model import MapDefinition, MapKind
+from routebpf.objects.model import PROG_ARRAY, MapDefinition, MapKind
 from routebpf.spec.map_types import map_type_by_number
 
-_PROG_ARRAY, _PERF_EVENT_ARRAY = 3, 4
+_PERF_EVENT_ARRAY = 4
 # Their values are the kernel's own; it takes no types for them.
-_UNTYPED = frozenset((_PROG_ARRAY, _PERF_EVENT_ARRAY, 7, 8, 12, 13, 14, 15, 16, 17, 18, 25))
+_UNTYPED = frozenset((PROG_ARRAY, _PERF_EVENT_ARRAY, 7, 8, 12, 13, 14, 15, 16, 17, 18, 25))
 _KEYLESS_TYPED = frozenset((MapKind.DATA, MapKind.RODATA, MapKind.BSS, MapKind.KCONFIG))
 _BLOOM_FILTER = 30
 _NET_ADMIN = frozenset((14, 15, 16, 17, 18, 25))

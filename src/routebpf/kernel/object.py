@@ -17,9 +17,7 @@ from routebpf.kernel.maps import KernelMap
 from routebpf.kernel.object_btf import load_btf
 from routebpf.kernel.programs import KernelProgram, load_program
 from routebpf.kernel.running import kernel_version
-from routebpf.objects.model import MapDefinition, Object, Program
-
-_PROG_ARRAY = 3
+from routebpf.objects.model import PROG_ARRAY, MapDefinition, Object, Program
 
 
 class KernelObject:
@@ -163,7 +161,7 @@ def _wanted_programs(source: Object, names: Collection[str] | None) -> list[Prog
             continue
         wanted[one.name] = one
         arrays = (source.maps[name] for name in one.maps)
-        held = (name for array in arrays if array.type == _PROG_ARRAY for name in array.initial_slots.values())
+        held = (name for array in arrays if array.type == PROG_ARRAY for name in array.initial_slots.values())
         waiting += [source.programs[name] for name in held]
     return list(wanted.values())
 
@@ -178,7 +176,7 @@ def _used_maps(source: Object, programs: Collection[Program]) -> list[str]:
             continue
         used.add(name)
         definition = source.maps[name]
-        if definition.type != _PROG_ARRAY:
+        if definition.type != PROG_ARRAY:
             waiting += definition.initial_slots.values()
     return [name for name in source.maps if name in used]
 
@@ -186,6 +184,6 @@ def _used_maps(source: Object, programs: Collection[Program]) -> list[str]:
 def _fill_slots(
     definition: MapDefinition, maps: Mapping[str, KernelMap], programs: Mapping[str, KernelProgram]
 ) -> None:
-    held: Mapping[str, Handle] = programs if definition.type == _PROG_ARRAY else maps
+    held: Mapping[str, Handle] = programs if definition.type == PROG_ARRAY else maps
     for index, name in definition.initial_slots.items():
         maps[definition.name].set_slot(index, held[name])

@@ -4,27 +4,14 @@ from __future__ import annotations
 
 import os
 import re
-from dataclasses import dataclass
 
 from routebpf.errors import MissingError
+from routebpf.runtime.trace_line import TraceLine
 
 _PLACES = ("/sys/kernel/tracing", "/sys/kernel/debug/tracing")
 _READ_BYTES = 1 << 16
 # COMMAND-PID [CPU] FLAGS TIME: bpf_trace_printk: TEXT
 _LINE = re.compile(r".*?\[(\d+)\] \S+ +(\d+)\.(\d{6}): bpf_trace_printk: (.*)")
-
-
-@dataclass(frozen=True, slots=True)
-class PipeLine:
-    """What a program printed: on which CPU, when (ns of the trace clock, to the µs), and the text."""
-
-    cpu: int
-    time: int
-    text: str
-
-    def __str__(self) -> str:
-        """As trace_pipe shows it, without the task."""
-        return f"[{self.cpu:03}] {self.time // 1_000_000_000}.{self.time // 1000 % 1_000_000:06}: {self.text}"
 
 
 class TracePipe:
@@ -50,7 +37,7 @@ class TracePipe:
         self._rest = ""
         self.lines()
 
-    def lines(self) -> list[PipeLine]:
+    def lines(self) -> list[TraceLine]:
         """What was printed since the last call."""
         text = self._rest
         while True:
@@ -63,7 +50,7 @@ class TracePipe:
             text += data.decode(errors="replace")
         whole, _, self._rest = text.rpartition("\n")
         found = (_LINE.fullmatch(line) for line in whole.splitlines())
-        return [PipeLine(int(one[1]), int(one[2]) * 10**9 + int(one[3]) * 1000, one[4]) for one in found if one]
+        return [TraceLine(int(one[1]), int(one[2]) * 10**9 + int(one[3]) * 1000, one[4]) for one in found if one]
 
     def close(self) -> None:
         fd, self._fd = self._fd, -1

@@ -8,13 +8,10 @@ from itertools import pairwise
 from typing import NamedTuple
 
 from routebpf.errors import InputError
+from routebpf.isa.opcodes import CALL, LDDW, PSEUDO_CALL, PSEUDO_FUNC
 from routebpf.objects.btf_ext import BtfExt
 from routebpf.objects.elf import STB_LOCAL, STT_FUNC, Elf, Relocation, Section, Symbol
 
-CALL = 0x85
-LDDW = 0x18
-PSEUDO_CALL = 1
-PSEUDO_FUNC = 4
 _SLOT = struct.Struct("<BBhi")
 
 # The section names that say the program type (libbpf: section_defs[]); each may go on with "/name".

@@ -11,10 +11,11 @@ from enum import IntEnum
 from typing import NamedTuple
 
 from routebpf.errors import InputError
+from routebpf.isa.opcodes import CALL, LDDW
 from routebpf.objects.btf import Btf
 from routebpf.objects.btf_ext import BtfExt, CoreRelocation
 from routebpf.objects.btf_types import Array, Enum, Int, Ptr
-from routebpf.objects.code import CALL, LDDW, CodeSection, Slot
+from routebpf.objects.code import CodeSection, Slot
 from routebpf.objects.core_access import Access, local_access, match_access, read_indices, type_text
 from routebpf.objects.core_types import candidates, essential_name, types_are_compatible, types_match
 

@@ -15,8 +15,8 @@ from routebpf.errors import InputError
 from routebpf.objects.btf import Btf
 from routebpf.objects.btf_types import Composite, Kind
 from routebpf.objects.elf import STT_FUNC, STT_SECTION, Elf, Section
-from routebpf.objects.map_definitions import BPF_MAP_TYPE_PROG_ARRAY, MAPS_OF_MAPS
-from routebpf.objects.model import MapDefinition, MapKind
+from routebpf.objects.map_definitions import MAPS_OF_MAPS
+from routebpf.objects.model import PROG_ARRAY, MapDefinition, MapKind
 
 # struct bpf_elf_map of iproute2 (include/bpf_elf.h), each a u32. Older and shorter ones leave the last fields zero.
 _FIELDS = ("type", "size_key", "size_value", "max_elem", "flags", "id", "pinning", "inner_id", "inner_idx")
@@ -54,7 +54,7 @@ def read_legacy_maps(elf: Elf, btf: Btf | None) -> tuple[list[MapDefinition], di
     program_arrays = {
         record.fields["id"]: record.name
         for record in reversed(records)
-        if record.fields["type"] == BPF_MAP_TYPE_PROG_ARRAY and record.fields["id"]
+        if record.fields["type"] == PROG_ARRAY and record.fields["id"]
     }
     return definitions, program_arrays
 

@@ -13,13 +13,19 @@ from functools import cache
 from typing import NamedTuple
 
 from routebpf.errors import InputError
+from routebpf.isa.opcodes import (
+    CALL,
+    LDDW,
+    PSEUDO_BTF_ID,
+    PSEUDO_CALL,
+    PSEUDO_FUNC,
+    PSEUDO_KFUNC_CALL,
+    PSEUDO_MAP_IDX,
+    PSEUDO_MAP_IDX_VALUE,
+)
 from routebpf.objects.btf import Btf
 from routebpf.objects.btf_ext import BtfExt, LineRecord
 from routebpf.objects.code import (
-    CALL,
-    LDDW,
-    PSEUDO_CALL,
-    PSEUDO_FUNC,
     CodeSection,
     FunctionCode,
     Slot,
@@ -29,10 +35,6 @@ from routebpf.objects.elf import R_BPF_64_32, R_BPF_64_64, R_BPF_NONE, SHN_LORES
 from routebpf.objects.externs import Kconfig
 from routebpf.objects.model import Extern, ExternKind, Function, LineInfo, MapDefinition, Poison, Program
 
-PSEUDO_KFUNC_CALL = 2
-PSEUDO_BTF_ID = 3
-PSEUDO_MAP_IDX = 5
-PSEUDO_MAP_IDX_VALUE = 6
 # The helper id that a call of a missing weak kfunc becomes, as libbpf's POISON_CALL_KFUNC_BASE: no kernel has it.
 POISON_KFUNC_CALL = 2_002_000_000
 

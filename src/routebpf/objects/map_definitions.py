@@ -14,12 +14,9 @@ from routebpf.objects.btf import Btf
 from routebpf.objects.btf_types import Array, Composite, Enum, FuncProto, Kind, Ptr, Var
 from routebpf.objects.elf import R_BPF_64_ABS64, R_BPF_NONE, STT_FUNC, Elf, Relocation, Section, Symbol
 from routebpf.objects.global_data import find_datasec
-from routebpf.objects.model import MapDefinition
+from routebpf.objects.model import PROG_ARRAY, MapDefinition
 
-BPF_MAP_TYPE_PROG_ARRAY = 3
-BPF_MAP_TYPE_ARRAY_OF_MAPS = 12
-BPF_MAP_TYPE_HASH_OF_MAPS = 13
-MAPS_OF_MAPS = (BPF_MAP_TYPE_ARRAY_OF_MAPS, BPF_MAP_TYPE_HASH_OF_MAPS)
+MAPS_OF_MAPS = (12, 13)  # ARRAY_OF_MAPS, HASH_OF_MAPS
 _POINTER_BYTES = 8
 
 # Members that are a plain number, and the field of MapDefinition that each becomes.
@@ -195,7 +192,7 @@ def _held(
     symbol: Symbol = relocation.symbol
     addend = int.from_bytes(section.data[relocation.offset : relocation.offset + 8], "little")
     target = symbol.value + addend
-    if outer.type == BPF_MAP_TYPE_PROG_ARRAY:
+    if outer.type == PROG_ARRAY:
         name = function_at.get((symbol.section, target))
         if name is None:
             raise InputError(f"{where}: a slot of {outer.name} holds {symbol.name}, which is not a function")

@@ -45,6 +45,9 @@ class ExternKind(StrEnum):
     KCONFIG = "kconfig"  # a kernel configuration value
 
 
+PROG_ARRAY = 3  # a MapDefinition.type whose initial slots are programs; those of other types are maps
+
+
 class MapDefinition(NamedTuple):
     """A map as the object declares it; nothing is created yet.
 

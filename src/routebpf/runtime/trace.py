@@ -6,7 +6,6 @@ A `TraceRing` collects lines of all CPUs; where a CPU has none, text is formatte
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
 
 from routebpf.runtime.clock import bpf_ktime_get_ns
 from routebpf.runtime.cpu import CPU_ID, CPU_TRACE
@@ -16,6 +15,7 @@ from routebpf.runtime.memory import Memory, copy, load32, load64, low32, stack, 
 from routebpf.runtime.native import native
 from routebpf.runtime.text_arguments import MAX_ARGUMENTS, ROOM_BYTES, prepare
 from routebpf.runtime.text_format import format_text, length
+from routebpf.runtime.trace_line import TraceLine
 
 TEXT_BYTES = 1024  # MAX_BPRINTF_BUF: a line, with its zero byte
 _PRINTK_ARGUMENTS = 3  # MAX_TRACE_PRINTK_VARARGS
@@ -86,19 +86,6 @@ def append(cpu: int, ring: int, line: int, size: int) -> int:
     copy(record + LINE_HEADER_BYTES, line, size)
     store64(ring + RING_USED, used + needed)
     return 0
-
-
-@dataclass(frozen=True, slots=True)
-class TraceLine:
-    """What a program printed: on which CPU, when (ns of bpf_ktime_get_ns), and the text."""
-
-    cpu: int
-    time: int
-    text: str
-
-    def __str__(self) -> str:
-        """As trace_pipe shows it, without the task."""
-        return f"[{self.cpu:03}] {self.time // 1_000_000_000}.{self.time // 1000 % 1_000_000:06}: {self.text}"
 
 
 class TraceRing:

@@ -10,6 +10,7 @@ from functools import cache
 
 from routebpf.objects.btf_types import Composite
 from routebpf.objects.btf_types import Kind as BtfKind
+from routebpf.objects.model import PROG_ARRAY
 from routebpf.spec import MAP_TYPES, Helper, ReturnKind, TypeFlag
 from routebpf.spec.effects import Bound, Special
 from routebpf.verifier import btf_access, format_string, scalar
@@ -46,7 +47,6 @@ from routebpf.verifier.run import Run
 from routebpf.verifier.stack_objects import dynptr_at, release_dynptr
 
 _MAX_ERRNO = 4095
-_PROG_ARRAY = 3
 
 
 def call_helper(run: Run, callee: Callee) -> None:
@@ -107,7 +107,7 @@ def _check_map_writes(run: Run, meta: CallMeta) -> None:
     if effects.writes_map and meta.map is not None and meta.map.flags & BPF_F_RDONLY_PROG:
         raise Fault(Rule.ARGUMENT, "write into map forbidden", 1)
     if effects.special is Special.TAIL_CALL:
-        if meta.map is None or meta.map.type != _PROG_ARRAY:
+        if meta.map is None or meta.map.type != PROG_ARRAY:
             raise Fault(Rule.ARGUMENT, "expected prog array map for tail call", 2)
         index = run.regs[3].range
         if index.is_const and index.value < meta.map.max_entries:
