@@ -15,7 +15,7 @@ from routebpf.hosts.device_names import LONGEST_NAME, is_device_name
 _MTU_RANGE = (68, 65535)  # kernel: ETH_MIN_MTU, ETH_MAX_MTU; dev_validate_mtu()
 _MAC_BYTES = 6
 _LAST_NANOSECOND = (1 << 63) - 1
-_HOOK_TYPES = {"in_": "LWT_IN", "out": "LWT_OUT", "xmit": "LWT_XMIT"}
+HOOK_TYPES = {"in_": "LWT_IN", "out": "LWT_OUT", "xmit": "LWT_XMIT"}
 _U32, _U8 = (1 << 32) - 1, 255
 
 
@@ -83,7 +83,7 @@ def check_route(
     for hop in hops:
         if not 0 <= hop.realm <= _U32:
             raise InputError(f"{where}: its realm is {hop.realm}; it is 0 to {_U32}")
-        for hook, wanted in _HOOK_TYPES.items():
+        for hook, wanted in HOOK_TYPES.items():
             _check_program(f"{where}: {hook}", getattr(hop, hook), wanted)
 
 

@@ -7,6 +7,7 @@ from ipaddress import ip_network
 
 from routebpf.datapath.fib import RouteProgram
 from routebpf.errors import InputError
+from routebpf.hosts.arguments import HOOK_TYPES
 from routebpf.hosts.embedded import Clock, EmbeddedHost
 from routebpf.hosts.host import Host
 
@@ -15,7 +16,7 @@ DEVICE = "veth0"
 _MTU = 65_535
 _MAC = bytes.fromhex("fe5246504601")
 _EVERYWHERE = ("0.0.0.0/0", "::/0")
-_HOOKS = {"LWT_XMIT": "xmit", "LWT_IN": "in_", "LWT_OUT": "out"}
+_HOOKS = {program_type: hook for hook, program_type in HOOK_TYPES.items()}
 
 
 def one_route_host(

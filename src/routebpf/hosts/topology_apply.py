@@ -13,11 +13,12 @@ from routebpf.hosts import topology_values as lines
 from routebpf.hosts.host import Host
 from routebpf.hosts.topology_inet import address_text
 from routebpf.runtime.device import DEVICE_NOARP
+from routebpf.spec.program_types import PROGRAM_TYPES
 
 if TYPE_CHECKING:
     from routebpf.hosts.load import Engine
 
-_PROGRAM_TYPES = {"in": "LWT_IN", "out": "LWT_OUT", "xmit": "LWT_XMIT"}
+_PROGRAM_TYPES = {row.hook: row.name for row in PROGRAM_TYPES}
 
 
 def apply_topology(

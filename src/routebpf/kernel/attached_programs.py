@@ -28,7 +28,7 @@ from routebpf.spec.program_types import PROGRAM_TYPES
 
 _TAG_CHARACTERS = 8
 _Held = TypeVar("_Held", KernelProgram, KernelMap)
-HOOKS = {row.name: row.section.removeprefix("lwt_") for row in PROGRAM_TYPES}  # LWT_XMIT: xmit
+HOOKS = {row.name: row.hook for row in PROGRAM_TYPES}  # LWT_XMIT: xmit
 
 
 class LoadedProgram(NamedTuple):

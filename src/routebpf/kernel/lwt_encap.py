@@ -10,9 +10,10 @@ import struct
 from typing import Literal, NamedTuple
 
 from routebpf.kernel.netlink import NLA_F_NESTED, attribute, attributes, read_attributes
+from routebpf.spec.program_types import PROGRAM_TYPES
 
 LWTUNNEL_ENCAP_BPF = 6
-_HOOKS = {"in": 1, "out": 2, "xmit": 3}  # LWT_BPF_IN…
+_HOOKS = {row.hook: row.route_attribute for row in PROGRAM_TYPES}
 _XMIT_HEADROOM = 4
 _PROGRAM_FD, _PROGRAM_NAME = 1, 2
 

@@ -11,12 +11,12 @@ from routebpf.errors import InputError
 from routebpf.isa.opcodes import CALL, LDDW, PSEUDO_CALL, PSEUDO_FUNC
 from routebpf.objects.btf_ext import BtfExt
 from routebpf.objects.elf import STB_LOCAL, STT_FUNC, Elf, Relocation, Section, Symbol
+from routebpf.spec.program_types import LWT, PROGRAM_TYPES
 
 _SLOT = struct.Struct("<BBhi")
 
 # The section names that say the program type (libbpf: section_defs[]); each may go on with "/name".
-_TYPES_BY_SECTION = {"lwt_in": "LWT_IN", "lwt_out": "LWT_OUT", "lwt_xmit": "LWT_XMIT"}
-PROGRAM_TYPES = tuple(_TYPES_BY_SECTION.values())
+_TYPES_BY_SECTION = {row.section: row.name for row in PROGRAM_TYPES}
 _SEG6LOCAL = "lwt_seg6local"
 
 
@@ -160,8 +160,8 @@ def choose_programs(
     With a `program_type`, every section whose name says no type is of that type (iproute2 lets authors name sections as
     they like), but not .text, unless there is nothing else. Raises InputError that lists the sections if there is none.
     """
-    if program_type is not None and program_type not in PROGRAM_TYPES:
-        raise InputError(f"program type {program_type} is not known; there are {', '.join(PROGRAM_TYPES)}")
+    if program_type is not None and program_type not in LWT:
+        raise InputError(f"program type {program_type} is not known; there are {', '.join(_TYPES_BY_SECTION.values())}")
     chosen: list[tuple[FunctionCode, str]] = []
     for one in code.values():
         name = one.section.name

@@ -22,6 +22,11 @@ class ProgramType(NamedTuple):
     route_attribute: int
     doc: str
 
+    @property
+    def hook(self) -> str:
+        """What iproute2 calls its place on a route: in, out or xmit."""
+        return self.section.removeprefix("lwt_")
+
 
 # fmt: off
 PROGRAM_TYPES: tuple[ProgramType, ...] = (
