@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
 from collections.abc import Iterator
+from errno import EACCES, EHOSTUNREACH, EINVAL, ENETUNREACH
 
 import pytest
 
@@ -197,6 +200,21 @@ def test_a_packet_that_comes_in_is_forwarded_as_by_the_kernel(
     ours = embedded.receive(RECEIVED[what], "va")
     frames = frames_of(ours)
     assert frames == kernel.receive(RECEIVED[what], "va", len(frames)), ours.reason
+
+
+@pytest.mark.parametrize("src", ["10.0.0.9", "10.1.0.1"])
+@pytest.mark.parametrize("dst", ["203.0.113.1", "192.168.10.1", "192.168.11.1", "192.168.12.1", "192.168.1.1"])
+def test_a_route_that_refuses_counts_before_a_source_of_the_host_itself(
+    kernel: KernelTwin, embedded: EmbeddedHost, src: str, dst: str
+) -> None:
+    asked = ["ip", "-netns", kernel.name, "route", "get", dst, "from", src, "iif", "va"]
+    answer = subprocess.run(asked, capture_output=True, text=True, check=False).stderr.strip()
+    refusals = {os.strerror(EINVAL): ("blackhole", "martian"), "": ("sent",)} | {
+        os.strerror(errno): (reason,)
+        for errno, reason in ((ENETUNREACH, "no-route"), (EHOSTUNREACH, "unreachable"), (EACCES, "prohibited"))
+    }
+    ours = embedded.receive(ipv4(dst, src=src), "va")
+    assert ours.reason in refusals[answer.removeprefix("RTNETLINK answers: ")]
 
 
 def test_a_flow_takes_one_of_several_next_hops_by_their_weights(kernel: KernelTwin, embedded: EmbeddedHost) -> None:
