@@ -5,6 +5,7 @@ Both formats are written little-endian with times in nanoseconds.
 
 from __future__ import annotations
 
+from routebpf.datapath.capture_format import BLOCK_ENHANCED, NS_PER_SECOND, PCAP_RECORD_BYTES
 from routebpf.runtime.device import FRAME_HEADER_BYTES, FRAME_IFINDEX, FRAME_LENGTH, FRAME_PACKET, FRAME_TIME
 from routebpf.runtime.memory import copy, load16, load32, load64, store32, store64, udiv, ult, urem
 from routebpf.runtime.native import native
@@ -34,9 +35,6 @@ ENCODED_ALL = 0
 ENCODED_FULL = 1  # the next frame does not fit into the output
 ENCODED_UNKNOWN = 2  # the next frame is of an ifindex that is no interface
 
-_NS_PER_SECOND = 1_000_000_000
-_PCAP_RECORD_BYTES = 16
-_BLOCK_ENHANCED = 6
 _BLOCK_FIELDS_BYTES = 28  # before the frame
 _BLOCK_END_BYTES = 16  # epb_flags, opt_endofopt and the length; between the frame and them: the comment
 _EPB_FLAGS_OPTION = 4 << 16 | 2  # length and code
@@ -52,20 +50,20 @@ def encode_pcap(encoder: int) -> int:
     stop = ENCODED_ALL
     while position < end:
         length = load32(position + FRAME_LENGTH)
-        if out + _PCAP_RECORD_BYTES + length > out_end:
-            store64(encoder + ENCODE_NEEDED, _PCAP_RECORD_BYTES + length)
+        if out + PCAP_RECORD_BYTES + length > out_end:
+            store64(encoder + ENCODE_NEEDED, PCAP_RECORD_BYTES + length)
             stop = ENCODED_FULL
             break
         if _interface_of(encoder, load32(position + FRAME_IFINDEX)) < 0:
             stop = ENCODED_UNKNOWN
             break
         time = max(load64(position + FRAME_TIME), 0)
-        store32(out, udiv(time, _NS_PER_SECOND))
-        store32(out + 4, urem(time, _NS_PER_SECOND))
+        store32(out, udiv(time, NS_PER_SECOND))
+        store32(out + 4, urem(time, NS_PER_SECOND))
         store32(out + 8, length)
         store32(out + 12, length)
-        copy(out + _PCAP_RECORD_BYTES, position + FRAME_HEADER_BYTES, length)
-        out += _PCAP_RECORD_BYTES + length
+        copy(out + PCAP_RECORD_BYTES, position + FRAME_HEADER_BYTES, length)
+        out += PCAP_RECORD_BYTES + length
         position += FRAME_HEADER_BYTES + ((length + 7) & ~7)
         frames += 1
     store64(encoder + ENCODE_POSITION, position)
@@ -110,7 +108,7 @@ def encode_pcapng(encoder: int) -> int:
 def _packet_fields(out: int, size: int, interface: int, record: int, length: int) -> int:
     """The fields of an enhanced packet block, and the frame padded with zeros: the address behind it."""
     time = max(load64(record + FRAME_TIME), 0)
-    store32(out, _BLOCK_ENHANCED)
+    store32(out, BLOCK_ENHANCED)
     store32(out + 4, size)
     store32(out + 8, interface)
     store32(out + 12, time >> 32)

@@ -9,10 +9,18 @@ import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from routebpf.datapath.capture_format import (
+    IF_TSOFFSET,
+    IF_TSRESOL,
+    NS_PER_SECOND,
+    OPTION_END,
+    PCAP_MAGIC_MICROSECONDS,
+    PCAP_MAGIC_NANOSECONDS,
+)
 from routebpf.datapath.capture_scan import UNIT_BINARY, UNIT_DIVIDE, UNIT_MULTIPLY
 
 PCAP_HEADER_BYTES = 24
-_PCAP_MAGICS = {0xA1B2C3D4: 1000, 0xA1B23C4D: 1}  # nanoseconds that a unit of the fraction is
+_PCAP_MAGICS = {PCAP_MAGIC_MICROSECONDS: 1000, PCAP_MAGIC_NANOSECONDS: 1}  # nanoseconds that a unit of the fraction is
 _PCAP_MAJOR = 2
 _LARGEST_PACKET = 1 << 18  # as libpcap has it: more is damage, unless the snapshot length says so
 _LARGEST_SNAPLEN = 1 << 27
@@ -21,10 +29,8 @@ PCAPNG_MAGIC = b"\x0a\x0d\x0d\x0a"
 _SECTION_SMALLEST = 28
 _INTERFACE_SMALLEST = 20
 _PCAPNG_MAJOR = 1
-_OPTION_END, _IF_TSRESOL, _IF_TSOFFSET = 0, 9, 14
 
 _NS_DIGITS = 9
-_NS_PER_SECOND = 10**_NS_DIGITS
 _TIME_MAX = (1 << 63) - 1
 _TICKS_MAX = (1 << 64) - 1
 
@@ -93,11 +99,11 @@ def interface_block(block: bytes, order: str) -> CaptureInterface:
     link_type, _, snaplen = struct.unpack_from(f"{order}HHI", block, 8)
     resolution, offset = 6, 0
     for code, value in _options(block[16:-4], order):
-        if code == _IF_TSRESOL and len(value) == 1:
+        if code == IF_TSRESOL and len(value) == 1:
             resolution = value[0]
-        elif code == _IF_TSOFFSET and len(value) == 8:
+        elif code == IF_TSOFFSET and len(value) == 8:
             (offset,) = struct.unpack(f"{order}q", value)
-    offset_ns = max(-_TIME_MAX, min(offset * _NS_PER_SECOND, _TIME_MAX))
+    offset_ns = max(-_TIME_MAX, min(offset * NS_PER_SECOND, _TIME_MAX))
     return CaptureInterface(link_type, snaplen, *_unit(resolution), offset_ns)
 
 
@@ -105,7 +111,7 @@ def _unit(resolution: int) -> tuple[int, int, int]:
     """Unit, factor and the most ticks of an if_tsresol: ticks a second are a power of two (bit 7) or of ten."""
     exponent = resolution & 0x7F
     if resolution & 0x80:
-        return UNIT_BINARY, exponent, min(((_TIME_MAX + 1 << exponent) - 1) // _NS_PER_SECOND, _TICKS_MAX)
+        return UNIT_BINARY, exponent, min(((_TIME_MAX + 1 << exponent) - 1) // NS_PER_SECOND, _TICKS_MAX)
     if exponent <= _NS_DIGITS:
         factor = 10 ** (_NS_DIGITS - exponent)
         return UNIT_MULTIPLY, factor, _TIME_MAX // factor
@@ -121,7 +127,7 @@ def _options(data: bytes, order: str) -> Iterator[tuple[int, bytes]]:
         if at + 4 > len(data):
             raise DamagedHeaderError("an interface description ends within an option")
         code, size = struct.unpack_from(f"{order}HH", data, at)
-        if code == _OPTION_END:
+        if code == OPTION_END:
             return
         at += 4
         if at + size > len(data):

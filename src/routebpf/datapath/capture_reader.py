@@ -17,6 +17,7 @@ from typing import Any, Self
 import numpy as np
 
 from routebpf.datapath import capture_scan as scan
+from routebpf.datapath.capture_format import PCAP_RECORD_BYTES
 from routebpf.datapath.capture_headers import (
     PCAP_HEADER_BYTES,
     PCAPNG_MAGIC,
@@ -199,7 +200,7 @@ class Capture:
             return self._damaged(self._window.damage, end)
         left = end - offset
         is_pcap = self.format == "pcap"
-        what, head = ("record", scan.PCAP_RECORD_BYTES) if is_pcap else ("block", scan.BLOCK_SMALLEST)
+        what, head = ("record", PCAP_RECORD_BYTES) if is_pcap else ("block", scan.BLOCK_SMALLEST)
         if needed <= head:
             return self._damaged(f"the {what} there is cut short: {left} bytes are left, and {head} are its least")
         header = head if is_pcap else 0

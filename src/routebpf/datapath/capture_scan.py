@@ -9,6 +9,16 @@ Python must see to; it says which (STOP_*), and its struct says how far it came.
 
 from __future__ import annotations
 
+from routebpf.datapath.capture_format import (
+    BLOCK_ENHANCED,
+    BLOCK_INTERFACE,
+    BLOCK_PACKET,
+    BLOCK_SECTION,
+    BLOCK_SIMPLE,
+    BYTE_ORDER_MAGIC,
+    NS_PER_SECOND,
+    PCAP_RECORD_BYTES,
+)
 from routebpf.datapath.packet_rows import (
     ROW_ADDRESS,
     ROW_BYTES,
@@ -62,21 +72,12 @@ DAMAGE_INTERFACE = 8  # the section has no interface SCAN_VALUE
 DAMAGE_BLOCK_SIZE = 9  # SCAN_VALUE captured bytes do not fit into the block
 DAMAGE_MAGIC = 10  # SCAN_VALUE is no byte-order magic of a section
 
-PCAP_RECORD_BYTES = 16
-
-BLOCK_SECTION = 0x0A0D0D0A
-BLOCK_INTERFACE = 1
-BLOCK_PACKET = 2  # obsolete
-BLOCK_SIMPLE = 3
-BLOCK_ENHANCED = 6
 BLOCK_LARGEST = 1 << 24  # bytes of a block that we must see whole
 BLOCK_SMALLEST = 12
 _PACKET_BYTES = 28  # block header and fields before the packet's bytes, of BLOCK_PACKET and BLOCK_ENHANCED
 _SIMPLE_BYTES = 12
 _TRAILER_BYTES = 4
-_BYTE_ORDER_MAGIC = 0x1A2B3C4D
 
-_NS_PER_SECOND = 1_000_000_000
 _TIME_MAX = (1 << 63) - 1
 
 
@@ -105,7 +106,7 @@ def scan_pcap(scan: int) -> int:
         if left < value:
             stop = STOP_SHORT
             break
-        time = _word(position, swapped) * _NS_PER_SECOND + _word(position + 4, swapped) * factor
+        time = _word(position, swapped) * NS_PER_SECOND + _word(position + 4, swapped) * factor
         _fill_row(row, position + PCAP_RECORD_BYTES, size, _word(position + 12, swapped), time, link, 0, number)
         position += value
         row += ROW_BYTES
@@ -172,8 +173,8 @@ def _enter_section(scan: int, block: int) -> int:
     magic = load32(block + 8)
     store64(scan + SCAN_VALUE, magic)
     swapped = 0
-    if magic != _BYTE_ORDER_MAGIC:
-        if bswap32(magic) != _BYTE_ORDER_MAGIC:
+    if magic != BYTE_ORDER_MAGIC:
+        if bswap32(magic) != BYTE_ORDER_MAGIC:
             return 1
         swapped = 1
     store64(scan + SCAN_SWAPPED, swapped)
@@ -235,14 +236,14 @@ def _nanoseconds(interface: int, ticks: int) -> int:
         time = udiv(ticks, factor)
     elif factor < 32:
         fraction = ticks & ((1 << factor) - 1)
-        time = lshr(ticks, factor) * _NS_PER_SECOND + (fraction * _NS_PER_SECOND >> factor)
+        time = lshr(ticks, factor) * NS_PER_SECOND + (fraction * NS_PER_SECOND >> factor)
     else:
         # The fraction times a billion has up to 94 bits: its upper 62, the lower 32 of them are gone.
         fraction = ticks
         if factor < 64:
             fraction = ticks & ((1 << factor) - 1)
-            time = lshr(ticks, factor) * _NS_PER_SECOND
-        upper = lshr(fraction, 32) * _NS_PER_SECOND + ((fraction & 0xFFFFFFFF) * _NS_PER_SECOND >> 32)
+            time = lshr(ticks, factor) * NS_PER_SECOND
+        upper = lshr(fraction, 32) * NS_PER_SECOND + ((fraction & 0xFFFFFFFF) * NS_PER_SECOND >> 32)
         if factor < 96:
             time += upper >> (factor - 32)
     offset = load64(interface + INTERFACE_OFFSET)

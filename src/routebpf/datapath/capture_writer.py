@@ -17,6 +17,17 @@ from typing import Any, Self
 import numpy as np
 
 from routebpf.datapath import capture_encode as encode
+from routebpf.datapath.capture_format import (
+    BLOCK_INTERFACE,
+    BLOCK_SECTION,
+    BYTE_ORDER_MAGIC,
+    IF_NAME,
+    IF_TSRESOL,
+    OPTION_COMMENT,
+    OPTION_END,
+    PCAP_MAGIC_NANOSECONDS,
+    SHB_USERAPPL,
+)
 from routebpf.datapath.capture_link_types import described
 from routebpf.datapath.capture_output import Output
 from routebpf.errors import InputError
@@ -26,11 +37,7 @@ FORMATS = ("pcap", "pcapng")
 
 _BUFFER_BYTES = 1 << 20
 _SNAPLEN = 262_144
-_PCAP_MAGIC_NANOSECONDS = 0xA1B23C4D
-_BLOCK_SECTION, _BLOCK_INTERFACE = 0x0A0D0D0A, 1
-_BYTE_ORDER_MAGIC = 0x1A2B3C4D
 _LENGTH_UNKNOWN = -1
-_OPTION_END, _OPTION_COMMENT, _SHB_USERAPPL, _IF_NAME, _IF_TSRESOL = 0, 1, 4, 2, 9
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +93,7 @@ class CaptureWriter:
 
     def set_comments(self, texts: Sequence[str]) -> None:
         """The comments that ids stand for, from 0 on: for the frames written from now on. "" is none."""
-        options = [_option(_OPTION_COMMENT, text.encode()) if text else b"" for text in texts]
+        options = [_option(OPTION_COMMENT, text.encode()) if text else b"" for text in texts]
         self._comment_bytes = np.frombuffer(b"".join(options) + b"\0", np.uint8)
         table = np.zeros((1 + len(options), encode.COMMENT_BYTES // 8), np.int64)
         table[1:, encode.COMMENT_SIZE // 8] = [len(one) for one in options]
@@ -168,16 +175,16 @@ def _pcap_header(path: str, interfaces: Sequence[Interface]) -> bytes:
             " name it .pcapng"
         )
     link_type = link_types[0] if link_types else 1
-    return struct.pack("<IHHiIII", _PCAP_MAGIC_NANOSECONDS, 2, 4, 0, 0, _SNAPLEN, link_type)
+    return struct.pack("<IHHiIII", PCAP_MAGIC_NANOSECONDS, 2, 4, 0, 0, _SNAPLEN, link_type)
 
 
 def _pcapng_header(interfaces: Sequence[Interface]) -> bytes:
-    end = _option(_OPTION_END, b"")
-    section = struct.pack("<IHHq", _BYTE_ORDER_MAGIC, 1, 0, _LENGTH_UNKNOWN) + _option(_SHB_USERAPPL, b"routebpf") + end
-    blocks = [_block(_BLOCK_SECTION, section)]
+    end = _option(OPTION_END, b"")
+    section = struct.pack("<IHHq", BYTE_ORDER_MAGIC, 1, 0, _LENGTH_UNKNOWN) + _option(SHB_USERAPPL, b"routebpf") + end
+    blocks = [_block(BLOCK_SECTION, section)]
     for one in interfaces:
-        options = _option(_IF_NAME, one.name.encode()) + _option(_IF_TSRESOL, b"\x09") + end
-        blocks.append(_block(_BLOCK_INTERFACE, struct.pack("<HHI", one.link_type, 0, _SNAPLEN) + options))
+        options = _option(IF_NAME, one.name.encode()) + _option(IF_TSRESOL, b"\x09") + end
+        blocks.append(_block(BLOCK_INTERFACE, struct.pack("<HHI", one.link_type, 0, _SNAPLEN) + options))
     return b"".join(blocks)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from routebpf.datapath.capture_link_types import LINKTYPE_ETHERNET, LINKTYPE_RAW
 from routebpf.datapath.fib_image import Image
 from routebpf.runtime import device as at
 
@@ -23,22 +24,21 @@ class DeviceKind:
 
 
 _TUNNEL_FLAGS = at.DEVICE_NOARP
-_LINKTYPE_ETHERNET, _LINKTYPE_RAW = 1, 101
-_ETHERNET = DeviceKind(_ARPHRD_ETHER, 14, 1500, at.DEVICE_ETHERNET, _LINKTYPE_ETHERNET)
+_ETHERNET = DeviceKind(_ARPHRD_ETHER, 14, 1500, at.DEVICE_ETHERNET, LINKTYPE_ETHERNET)
 KINDS = {
     "ethernet": _ETHERNET,
     "veth": _ETHERNET,
-    "dummy": DeviceKind(_ARPHRD_ETHER, 14, 1500, at.DEVICE_ETHERNET | at.DEVICE_NOARP, _LINKTYPE_ETHERNET),
+    "dummy": DeviceKind(_ARPHRD_ETHER, 14, 1500, at.DEVICE_ETHERNET | at.DEVICE_NOARP, LINKTYPE_ETHERNET),
     "ifb": DeviceKind(
-        _ARPHRD_ETHER, 14, 1500, at.DEVICE_ETHERNET | at.DEVICE_NOARP | at.DEVICE_QUEUED, _LINKTYPE_ETHERNET
+        _ARPHRD_ETHER, 14, 1500, at.DEVICE_ETHERNET | at.DEVICE_NOARP | at.DEVICE_QUEUED, LINKTYPE_ETHERNET
     ),
-    "tap": DeviceKind(_ARPHRD_ETHER, 14, 1500, at.DEVICE_ETHERNET | at.DEVICE_QUEUED, _LINKTYPE_ETHERNET),
-    "loopback": DeviceKind(_ARPHRD_LOOPBACK, 14, 65536, at.DEVICE_LOOPBACK | at.DEVICE_NOARP, _LINKTYPE_ETHERNET),
-    "tun": DeviceKind(_ARPHRD_NONE, 0, 1500, _TUNNEL_FLAGS | at.DEVICE_QUEUED, _LINKTYPE_RAW),
-    "ipip": DeviceKind(768, 0, 1480, _TUNNEL_FLAGS, _LINKTYPE_RAW),
-    "ip6tnl": DeviceKind(769, 0, 1452, _TUNNEL_FLAGS, _LINKTYPE_RAW),
-    "sit": DeviceKind(776, 0, 1480, _TUNNEL_FLAGS, _LINKTYPE_RAW),
-    "gre": DeviceKind(778, 0, 1476, _TUNNEL_FLAGS, _LINKTYPE_RAW),
+    "tap": DeviceKind(_ARPHRD_ETHER, 14, 1500, at.DEVICE_ETHERNET | at.DEVICE_QUEUED, LINKTYPE_ETHERNET),
+    "loopback": DeviceKind(_ARPHRD_LOOPBACK, 14, 65536, at.DEVICE_LOOPBACK | at.DEVICE_NOARP, LINKTYPE_ETHERNET),
+    "tun": DeviceKind(_ARPHRD_NONE, 0, 1500, _TUNNEL_FLAGS | at.DEVICE_QUEUED, LINKTYPE_RAW),
+    "ipip": DeviceKind(768, 0, 1480, _TUNNEL_FLAGS, LINKTYPE_RAW),
+    "ip6tnl": DeviceKind(769, 0, 1452, _TUNNEL_FLAGS, LINKTYPE_RAW),
+    "sit": DeviceKind(776, 0, 1480, _TUNNEL_FLAGS, LINKTYPE_RAW),
+    "gre": DeviceKind(778, 0, 1476, _TUNNEL_FLAGS, LINKTYPE_RAW),
 }
 
 

@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from routebpf.datapath.capture_link_types import LINKTYPE_RAW
 from routebpf.datapath.packet_rows import PACKET_ROW
 from routebpf.errors import MissingError
 from routebpf.hosts.load import load
@@ -24,7 +25,6 @@ from routebpf.hosts.one_route import one_route_host
 _PROGRAMS = Path(__file__).parent / "bench_programs"
 _PACKET_BYTES = 64
 _BATCH = 1 << 17
-_LINKTYPE_RAW = 101
 _PORTS = (80, 443, 25, 53)
 _FILTER = "ip and tcp dst port 25"
 _ETHERNET_HEADER = bytes(12) + b"\x08\x00"
@@ -161,5 +161,5 @@ def _rows(packets: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     rows["address"] = packets.ctypes.data + np.arange(len(packets), dtype=np.uint64) * _PACKET_BYTES
     rows["size"] = rows["wire_size"] = _PACKET_BYTES
     rows["time"] = np.arange(len(packets)) * 1000
-    rows["link"] = _LINKTYPE_RAW
+    rows["link"] = LINKTYPE_RAW
     return rows

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from routebpf.datapath.capture_link_types import LINKTYPE_ETHERNET
 from routebpf.datapath.fib import ERROR_TYPES, Route
 from routebpf.datapath.ip_header import ipv4_length, ipv6_length
 from routebpf.datapath.link_layer import (
@@ -53,7 +54,6 @@ if TYPE_CHECKING:
     from routebpf.hosts.kernel import KernelHost
 
 _ROUTE_TYPES = {1: "unicast", 2: "local", 3: "broadcast", 4: "anycast", 5: "multicast"}
-_LINKTYPE_ETHERNET = 1
 _NEIGHBOUR_ROUNDS = 16  # a packet asks for one neighbour after the other at most so often: fragments, clones, reroutes
 
 
@@ -121,7 +121,7 @@ class _Runner:
         self.routes: list[Route] = list(host.routes())
         self._numbers = {_key(one): number for number, one in enumerate(self.routes)}
         self._up = host.up_devices()
-        self._bare = {name for name, one in host.devices.items() if one.link_type != _LINKTYPE_ETHERNET}
+        self._bare = {name for name, one in host.devices.items() if one.link_type != LINKTYPE_ETHERNET}
         host.wires.settle(self._up)
 
     def run(self, packet: bytes, time: int, mark: int) -> Outcome:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from routebpf.datapath.capture_link_types import LINKTYPE_RAW
 from routebpf.datapath.packet_rows import PACKET_ROW
 from routebpf.datapath.run_records import RUN_EXACT, RUN_SET_CLOCK
 from routebpf.datapath.verdicts import REASONS, VERDICT_NAMES, reason_of
@@ -34,7 +35,6 @@ if TYPE_CHECKING:
     from routebpf.datapath.fib import Route
     from routebpf.hosts.embedded import EmbeddedHost
 
-_LINKTYPE_RAW = 101
 COMMENTS = [": ".join(dict.fromkeys((VERDICT_NAMES[one.verdict], one.name))) for one in REASONS]
 
 Bytes = np.ndarray[Any, Any]
@@ -96,7 +96,7 @@ def run_one(host: EmbeddedHost, packet: bytes, *, time: int, mark: int, ingress:
     """Send one packet, or let it come in."""
     data = np.frombuffer(packet + b"\0", np.uint8)
     rows = np.zeros(1, PACKET_ROW)
-    rows[0] = (data.ctypes.data, len(packet), len(packet), time, _LINKTYPE_RAW, 0, 0)
+    rows[0] = (data.ctypes.data, len(packet), len(packet), time, LINKTYPE_RAW, 0, 0)
     results = np.zeros(1, RESULT)
     worker = host.ready()[0]
     host.neighbours_for(SINK_ROOM // 1024)
