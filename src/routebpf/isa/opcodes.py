@@ -82,7 +82,7 @@ class Form(NamedTuple):
     """An opcode taken apart. `size` in bytes is what memory it touches, else 0.
 
     `wide` is true for 64-bit arithmetic and comparison; `register` if the operand is `src` and not `imm`. `operator`
-    is the kernel's text (`+=`, `s>`); for the signed forms of `/=` and `%=` see `signed_operator`.
+    is the kernel's text (`+=`, `s>`); for the signed forms of `/=` and `%=` see `SIGNED_OPERATORS`.
     """
 
     opcode: int

@@ -59,7 +59,8 @@ class Effects:
 
     `acquires`: its result must be released. `shares_reference`: its result goes when its argument is released.
     `callback`: it calls a function of the program; `is_asynchronous`: later, on its own; `callback_sleeps`.
-    `uses_map`: which map it is given must be known; `writes_map`: it changes it. `bound` of the result.
+    `writes_map`: it changes the map that it is given. `may_find`: with a constant key within an array, its result is
+    never null. `bound` of the result.
     `rcu`, `preemption`: 1 begins such a section, -1 ends it. `interrupts`: "native" or "lock", who saves or restores
     the flag; `saves_interrupts` which of the two. `under_lock`: may be called while a lock is held.
     """
@@ -70,7 +71,6 @@ class Effects:
     callback: Callback | None = None
     is_asynchronous: bool = False
     callback_sleeps: bool = False
-    uses_map: bool = False
     writes_map: bool = False
     may_find: bool = False
     bound: Bound | None = None
@@ -85,15 +85,13 @@ NO_EFFECTS = Effects()
 
 # fmt: off
 _HELPERS: Mapping[str, Effects] = {
-    "bpf_map_lookup_elem": Effects(uses_map=True, may_find=True),
-    "bpf_map_update_elem": Effects(uses_map=True, writes_map=True),
-    "bpf_map_delete_elem": Effects(uses_map=True, writes_map=True),
-    "bpf_map_push_elem": Effects(uses_map=True, writes_map=True),
-    "bpf_map_pop_elem": Effects(uses_map=True, writes_map=True),
-    "bpf_map_peek_elem": Effects(uses_map=True),
-    "bpf_map_lookup_percpu_elem": Effects(uses_map=True),
-    "bpf_tail_call": Effects(Special.TAIL_CALL, uses_map=True),
-    "bpf_for_each_map_elem": Effects(callback=Callback.MAP_ELEMENT, uses_map=True),
+    "bpf_map_lookup_elem": Effects(may_find=True),
+    "bpf_map_update_elem": Effects(writes_map=True),
+    "bpf_map_delete_elem": Effects(writes_map=True),
+    "bpf_map_push_elem": Effects(writes_map=True),
+    "bpf_map_pop_elem": Effects(writes_map=True),
+    "bpf_tail_call": Effects(Special.TAIL_CALL),
+    "bpf_for_each_map_elem": Effects(callback=Callback.MAP_ELEMENT),
     "bpf_loop": Effects(Special.BOUNDED_CALLBACK, callback=Callback.LOOP),
     "bpf_timer_set_callback": Effects(callback=Callback.TIMER, is_asynchronous=True),
     "bpf_find_vma": Effects(callback=Callback.VMA),
