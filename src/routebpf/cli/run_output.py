@@ -35,11 +35,15 @@ def print_replay(replay: Replay, written: str | None) -> None:
         print_map(name, view)
     click.echo()
     for name, count in replay.frames.items():
-        click.echo(f"{count:,} frames, {replay.frame_bytes[name]:,} bytes left by {name}")
+        click.echo(f"{_frames(count)}, {replay.frame_bytes[name]:,} bytes left by {name}")
     if written is not None:
-        click.echo(f"{sum(replay.frames.values()):,} frames written to {written}")
+        click.echo(f"{_frames(sum(replay.frames.values()))} written to {written}")
     rate = f" ({replay.packets / replay.seconds:,.0f} packets/s)" if replay.seconds else ""
     click.echo(f"{replay.packets:,} packets, {replay.bytes:,} bytes in {replay.seconds:.3f} s{rate}")
+
+
+def _frames(count: int) -> str:
+    return f"{count:,} frame{'' if count == 1 else 's'}"
 
 
 def _route_rows(replay: Replay) -> Iterator[tuple[str, ...]]:
