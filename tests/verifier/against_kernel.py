@@ -32,6 +32,7 @@ _VMLINUX = Path("/sys/kernel/btf/vmlinux")
 _HEAD = re.compile(r"^%(global|static) (\w+)\((.*)\)(?: -> (\w+))?$")
 _STATISTICS = 4  # kernel: BPF_LOG_STATS
 _TAGS = ("nonnull", "nullable", "trusted", "untrusted", "arena")
+_SYMBOL = re.compile(r"ksym\[(\w+)\]")
 _CALLED = re.compile(r"(?:call|subprog\[)\s*([A-Za-z_]\w*)")
 
 
@@ -73,9 +74,11 @@ def subject(text: str, license: str = "GPL", program_type: str = "LWT_XMIT") -> 
     here = ground()
     used = tuple(name for name in here.maps if f"map[{name}]" in body)
     kfuncs = tuple(dict.fromkeys(re.findall(r"call (bpf_\w+)#0", body)))
-    instructions = tuple(assemble(body, Names(maps=used, kfuncs=_kfuncs(body))))
+    ksyms = tuple(dict.fromkeys(_SYMBOL.findall(body)))
+    instructions = tuple(assemble(body, Names(maps=used, kfuncs=_kfuncs(body), ksyms=ksyms)))
     functions = _functions(here, body, instructions, declared)
-    program = Program("test", "lwt", program_type, instructions, functions, maps=used, kfuncs=_kfuncs(body) or kfuncs)
+    kfuncs = _kfuncs(body) or kfuncs
+    program = Program("test", "lwt", program_type, instructions, functions, maps=used, kfuncs=kfuncs, ksyms=ksyms)
     return Subject(program, [here.maps[name] for name in used], here.btf(), license)
 
 
@@ -110,8 +113,8 @@ def _function_type(here: Ground, name: str, head: re.Match | None, is_main: bool
         return here.text.function(name, here.types["int"], parameters, is_global=is_main, tags=()), is_main
     words = [word.strip() for word in head[3].split(",") if word.strip()]
     tags = tuple((at, f"arg:{tag}") for at, word in enumerate(words) for tag in word.split() if tag in _TAGS)
-    plain = [" ".join(part for part in word.split() if part not in _TAGS) for word in words]
-    types = tuple(here.types[f"{word}"] for word in (_type_name(word) for word in words)) if plain else ()
+    tags += tuple((at, tag) for at, word in enumerate(words) for tag in word.split() if tag.startswith("arg:"))
+    types = tuple(here.types[_type_name(word)] for word in words)
     result = here.types[head[4] or "int"]
     return here.text.function(name, result, types, is_global=head[1] == "global", tags=tags), head[1] == "global"
 
@@ -178,7 +181,7 @@ class KernelMaps:
             struct.pack(
                 "<IIIIIII16sIIIIIQ",
                 *(one.type, one.key_size, one.value_size, one.max_entries, one.flags, inner, 0, name),
-                *(0, btf, one.btf_key_type_id, one.btf_value_type_id, 0, 0),
+                *(0, btf, one.btf_key_type_id, one.btf_value_type_id, 0, one.map_extra),
             ),
         )
         assert not error, (one.name, error)
@@ -234,6 +237,9 @@ def _linked(program: Program) -> list:
     for one in program.instructions:
         if one.opcode == 0x85 and one.src == 2 and types is not None:
             found.append(replace(one, imm=types.find(program.kfuncs[one.imm], Kind.FUNC)))
+        elif one.opcode == 0x18 and one.src == 3 and types is not None:
+            type_id = types.find(program.ksyms[one.imm], Kind.VAR, Kind.FUNC)
+            found.append(replace(one, imm=type_id) if type_id else replace(one, src=0, imm=0))
         else:
             found.append(one)
     return found

@@ -92,6 +92,8 @@ def ground() -> Ground:
     types["u64 *"] = text.pointer(types["u64"])
     types["u32 *"] = text.pointer(types["u32"])
     types["struct pair *"] = text.pointer(types["struct pair"])
+    types["void *"] = text.pointer(0)
+    types["struct bpf_dynptr *"] = text.pointer(text.structure("bpf_dynptr", 16, ("__opaque", types["u64"], 0)))
     lock = text.structure("bpf_spin_lock", 4, ("val", types["u32"], 0))
     two = text.array(types["u64"], types["u32"], 2)
     timer = text.structure("bpf_timer", 16, ("__opaque", two, 0))
@@ -104,6 +106,7 @@ def ground() -> Ground:
         "resilient", 24, ("lock", resilient, 0), ("count", types["u64"], 8), ("more", types["u64"], 16)
     )
     task = text.structure("task_struct", 4, ("x", types["u32"], 0))
+    types["struct task_struct *"] = text.pointer(task)
     untrusted = text.pointer(text.tagged("kptr_untrusted", task))
     referenced = text.pointer(text.tagged("kptr", task))
     owning = text.structure("owning", 24, ("a", types["u64"], 0), ("weak", untrusted, 8), ("strong", referenced, 16))
@@ -138,5 +141,6 @@ def ground() -> Ground:
         typed("worked", worked, 24),
         typed("resilient", resilient_value, 24),
         typed("owning", owning, 24),
+        MapDefinition("arena", 33, 0, 0, 4, flags=1 << 10, map_extra=1 << 44),
     )
     return Ground(text, types, {row.name: row for row in rows})

@@ -188,8 +188,8 @@ def _pointer_and_number(run: Run, dst: int, pointer: Register, number: Register,
 def _with_pointer(run: Run, dst: int, src: int, operator: str, wide: bool) -> Register:
     """kernel: adjust_reg_min_max_vals(), where one of the two or both are pointers."""
     a, b = run.regs[dst], run.regs[src]
-    if a.type == PTR_TO_ARENA:
-        return a
+    if PTR_TO_ARENA in (a.type, b.type):
+        return a if a.type == PTR_TO_ARENA else b
     if b.type == SCALAR_VALUE:
         demand(run, src)
         return move(run, dst, a, b, operator, wide=wide, pointer_is_dst=True)

@@ -125,15 +125,16 @@ def enter(run: Run, at: int, number: int) -> Frame:
 
 def _call_global(run: Run, number: int, problem: str) -> None:
     function, state = run.flow.functions[number], run.state
+    also = f"{problem}\n" if problem else ""
     if state.locks:
         raise Fault(
             Rule.LOCK,
-            "global function calls are not allowed while holding a lock,\nuse static function instead",
+            f"{also}global function calls are not allowed while holding a lock,\nuse static function instead",
         )
     if function.might_sleep and (state.rcu_lock or state.preempt_locks or state.active_irq or not run.in_sleepable()):
         raise Fault(
             Rule.UNAVAILABLE,
-            "global functions that may sleep are not allowed in non-sleepable context,\n"
+            f"{also}global functions that may sleep are not allowed in non-sleepable context,\n"
             "i.e., in a RCU/IRQ/preempt-disabled section, or in\na non-sleepable BPF program context",
         )
     if problem:

@@ -34,7 +34,8 @@ FLOW_ROWS: tuple[RefusalClass, ...] = (
                  "Functions that are not static, and callbacks, return numbers.",
                  "return a number; make a function that returns a pointer `static`"),
     RefusalClass("function-argument-kind", r"Arg#(?P<position>\d+) type (?P<kind>\S+) in (?P<function>\w+)\(\) is not "
-                 r"supported yet|Global function (?P<global>\w+)\(\)|reference type\('|Invalid type of function",
+                 r"supported yet|Global function (?P<global>\w+)\(\)|reference type\('|Invalid type of function"
+                 r"|set of tags|combination of tags|with any other tags|has pointer tag|should be `struct",
                  "a function that is not static is declared in a way that cannot be verified by itself",
                  "It takes the context, numbers and pointers to types of known size, at most 5, and returns a number "
                  "or "

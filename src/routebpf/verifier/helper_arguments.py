@@ -190,6 +190,18 @@ _COMPATIBLE: dict[ArgKind, tuple[frozenset[int], str]] = {
 }
 
 
+def check_is_object(register: Register, number: int, *, may_be_null: bool) -> None:
+    """Whether a register holds a pointer to a kernel object that may be given away."""
+    kind = register.type & ~PTR_MAYBE_NULL if may_be_null else register.type
+    _check_kind(register, number, kind, ArgKind.PTR_TO_BTF_ID)
+
+
+def _check_kind(register: Register, number: int, kind: int, wanted: ArgKind) -> None:
+    types, text = _COMPATIBLE[wanted]
+    if kind not in types:
+        raise Fault(Rule.ARGUMENT, f"R{number} type={type_text(register.type)} expected={text}", number)
+
+
 def _check_type(run: Run, meta: CallMeta, number: int, register: Register, argument: Argument) -> None:
     """kernel: check_reg_type()."""
     kind = register.type
@@ -199,9 +211,8 @@ def _check_type(run: Run, meta: CallMeta, number: int, register: Register, argum
         kind &= ~PTR_MAYBE_NULL
     if argument.kind is ArgKind.PTR_TO_MEM:
         kind &= ~DYNPTR_TYPES
-    types, text = _COMPATIBLE[argument.kind]
-    if kind not in types:
-        raise Fault(Rule.ARGUMENT, f"R{number} type={type_text(register.type)} expected={text}", number)
+    types, _ = _COMPATIBLE[argument.kind]
+    _check_kind(register, number, kind, argument.kind)
     if register.base != PTR_TO_BTF_ID:
         return
     if types is _MEMORY[0]:
@@ -219,18 +230,32 @@ def _check_type(run: Run, meta: CallMeta, number: int, register: Register, argum
 
 def _check_object(run: Run, meta: CallMeta, number: int, register: Register, argument: Argument) -> None:
     is_release = TypeFlag.OBJ_RELEASE in argument.flags
-    if register.may_be_null and (not argument.may_be_null or is_release):
-        raise Fault(Rule.ARGUMENT, f"Possibly NULL pointer passed to helper arg{number}", number)
     if meta.field is not None:
+        _check_not_null(register, number, may_be_null=argument.may_be_null and not is_release)
         btf_access.check_kernel_pointer(run, meta.field, register, number)
         return
-    btf = btf_access.types_of(run)
     name = argument.c_type.removeprefix("struct ").rstrip(" *")
     if argument.kind is ArgKind.PTR_TO_BTF_ID_SOCK_COMMON:
         name = "sock_common"
-    wanted = btf.find(name, BtfKind.STRUCT)
-    if wanted is None or not btf_access.is_struct(btf, register.extra, register.off, wanted, strict=is_release):
+    wanted = btf_access.types_of(run).find(name, BtfKind.STRUCT)
+    check_object(
+        run, register, number, wanted, name, may_be_null=argument.may_be_null and not is_release, strict=is_release
+    )
+
+
+def check_object(
+    run: Run, register: Register, number: int, wanted: int | None, name: str, *, may_be_null: bool, strict: bool = False
+) -> None:
+    """Whether a pointer to a kernel object is one to a struct of type `wanted`, called `name`, of the kernel's BTF."""
+    _check_not_null(register, number, may_be_null=may_be_null)
+    btf = btf_access.types_of(run)
+    if wanted is None or not btf_access.is_struct(btf, register.extra, register.off, wanted, strict=strict):
         raise Fault(Rule.ARGUMENT, f"R{number} is of type {btf.name(register.extra)} but {name} is expected", number)
+
+
+def _check_not_null(register: Register, number: int, *, may_be_null: bool) -> None:
+    if register.may_be_null and not may_be_null:
+        raise Fault(Rule.ARGUMENT, f"Possibly NULL pointer passed to helper arg{number}", number)
 
 
 def _note_release(run: Run, meta: CallMeta, number: int, register: Register, kind: ArgKind) -> None:

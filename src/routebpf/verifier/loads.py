@@ -8,6 +8,10 @@ from __future__ import annotations
 from routebpf.isa import Form, Instruction, Kind, wide_immediate
 from routebpf.isa.opcodes import (
     ATOMICS,
+    BPF_AND,
+    BPF_FETCH,
+    BPF_OR,
+    BPF_XOR,
     PSEUDO_BTF_ID,
     PSEUDO_FUNC,
     PSEUDO_MAP_IDX_VALUE,
@@ -49,6 +53,8 @@ from routebpf.verifier.stack import NO_REGISTER, Write
 
 _ARENA = 33
 _NOT_ATOMIC = frozenset({PTR_TO_CTX, PTR_TO_PACKET, PTR_TO_SOCK_COMMON})
+# What the JIT of x86-64 makes a loop of, which cannot take a fault (kernel: bpf_jit_supports_insn()).
+_NOT_IN_ARENA = frozenset(operator | BPF_FETCH for operator in (BPF_OR, BPF_AND, BPF_XOR))
 
 
 def load_step(run: Run, at: int, one: Instruction, form: Form) -> Step:
@@ -131,9 +137,9 @@ def _checked(run: Run, then: Step, number: int, doing: str) -> Step:
     return step
 
 
-def _check_atomic_pointer(base: Register, number: int, doing: str) -> None:
-    """kernel: atomic_ptr_type_ok()."""
-    if base.type in _NOT_ATOMIC:
+def _check_atomic_pointer(base: Register, number: int, doing: str, *, in_arena: bool = True) -> None:
+    """kernel: atomic_ptr_type_ok(). `in_arena`: whether the JIT has this operation there."""
+    if base.type in _NOT_ATOMIC or (base.type == PTR_TO_ARENA and not in_arena):
         raise Fault(Rule.POINTER, f"BPF_ATOMIC {doing} R{number} {type_text(base.type)} is not allowed", number)
 
 
@@ -141,6 +147,7 @@ def _read_modify_write(run: Run, at: int, one: Instruction, size: int, kind: Ato
     """kernel: check_atomic_rmw()."""
     dst, src = one.dst, one.src
     target = NO_REGISTER
+    in_arena = one.imm not in _NOT_IN_ARENA
     if kind is AtomicKind.CMPXCHG:
         target = 0
     elif kind in (AtomicKind.FETCH, AtomicKind.XCHG):
@@ -158,7 +165,7 @@ def _read_modify_write(run: Run, at: int, one: Instruction, size: int, kind: Ato
         for number in reversed(given):
             if run.is_leak(run.read(number)):
                 raise Fault(Rule.LEAK, f"R{number} leaks addr into mem", number)
-        _check_atomic_pointer(base, dst, "stores into")
+        _check_atomic_pointer(base, dst, "stores into", in_arena=in_arena)
         if target == R10:
             raise read_only_frame_pointer()
         if target >= 0:
