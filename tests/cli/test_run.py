@@ -14,6 +14,7 @@ from command_line import (
     PROBES,
     ROOT,
     WEB,
+    complaint,
     map_of,
     needs_tcpdump,
     needs_tshark,
@@ -226,3 +227,11 @@ def test_maps_of_one_name_in_two_objects_are_both_told(tmp_path: Path) -> None:
     counted = sorted(entries[0]["value"] for entries in found["maps"].values())
     assert counted == sorted(one["packets"] for one in found["routes"] if one["program"])
     assert min(counted) > 0
+
+
+@pytest.mark.parametrize("call", ["bpf_get_current_task_btf()", "bpf_cast_to_kern_ctx(skb)"])
+def test_kernel_objects_are_said_to_be_on_the_kernel_host(tmp_path: Path, call: str) -> None:
+    file = program_file(tmp_path, f"return {call} == 0;")
+    said = complaint("run", file, "--pcap", WEB, code=3)
+    assert "this is about a kernel object, and the embedded host has none" in said
+    assert "`--backend kernel`" in said

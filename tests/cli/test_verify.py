@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import pty
 import re
 import shutil
 import subprocess
 import sys
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +47,30 @@ def test_a_rejected_program_is_a_finding_and_exit_1(tmp_path: Path) -> None:
     assert f" --> {file}:9:12, program probe, instruction 7\n" in done.stdout
     assert "\n9 |     *value += 1;\n  |            ^^\n" in done.stdout
     assert done.stdout.endswith("  = kernel: R0 invalid mem access 'map_value_or_null'\n\nprobe (LWT_XMIT): rejected\n")
+
+
+@pytest.mark.parametrize(("columns", "width"), [(40, 60), (72, 72), (200, 100)])
+def test_a_finding_keeps_to_the_terminal(tmp_path: Path, columns: int, width: int) -> None:
+    file = program_file(tmp_path, NO_CHECK, before=MAP)
+    master, slave = pty.openpty()
+    environment = {**os.environ, "TERM": "xterm", "COLUMNS": str(columns)}
+    running = subprocess.Popen([COMMAND, "verify", str(file)], stdout=slave, stderr=subprocess.PIPE, env=environment)
+    os.close(slave)
+    shown = b""
+    try:
+        while more := os.read(master, 1 << 16):
+            shown += more
+    except OSError:  # the other side is closed
+        pass
+    os.close(master)
+    running.communicate(timeout=30)
+    why = shown.decode().partition("= why: ")[2].partition("= kernel: ")[0].rstrip()
+    lines = [f"  = why: {line}" if number == 0 else line for number, line in enumerate(why.splitlines())]
+    assert max(map(len, lines)) <= width
+    # The first word of a line had no room in the line before.
+    for line, following in pairwise(lines):
+        if not following.lstrip().startswith("= "):
+            assert len(line) + 1 + len(following.split()[0]) > width
 
 
 def test_every_program_of_a_file_has_a_verdict(tmp_path: Path) -> None:

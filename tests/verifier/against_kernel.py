@@ -254,6 +254,7 @@ _NOT_WORDS = re.compile(
 
 # Of the call of a static function that its types do not fit: no refusal.
 _REMARK = re.compile(r"R\d is not a (scalar|pointer)|arg#\d .*")
+_OF_GLOBAL = ("Caller passes invalid args", "global function")
 
 
 def refusal_of(log: str) -> str:
@@ -270,7 +271,7 @@ def refusal_of(log: str) -> str:
             break
         words.append(line)
     said = list(reversed(words))
-    while len(said) > 1 and not said[1].startswith("Caller passes invalid args") and _REMARK.fullmatch(said[0]):
+    while len(said) > 1 and not said[1].startswith(_OF_GLOBAL) and _REMARK.fullmatch(said[0]):
         del said[0]
     return "\n".join(_before_states(said))
 

@@ -56,6 +56,14 @@ def test_the_line_that_is_shown_is_the_line_of_the_file(name: str) -> None:
         assert found.place.source == lines[found.place.line - 1]
 
 
+@needs_clang
+def test_the_column_counts_letters_where_clang_counts_bytes() -> None:
+    found = explanation("packet-bounds--letters")
+    assert found is not None
+    assert found.place is not None
+    assert found.place.source[found.place.column - 1 :].startswith("ttl == 1")
+
+
 def test_there_is_a_program_for_most_classes() -> None:
     assert len({kind(name) for name in NAMES}) >= 75
     assert {kind(name) for name in NAMES} <= {row.name for row in CLASSES}

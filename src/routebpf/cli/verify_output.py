@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+from shutil import get_terminal_size
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -9,7 +11,7 @@ import click
 from routebpf.cli.output import print_json as print_json
 from routebpf.isa import Names, disassemble_one
 from routebpf.verifier.explain_path import source_line
-from routebpf.verifier.explain_text import explanation_data, explanation_text
+from routebpf.verifier.explain_text import WIDTH, explanation_data, explanation_text
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
 
 _MOST_NEEDS = 3  # of the newest, in text
 _NOTE_COLUMN = 44
+_NARROWEST = 60
 
 
 def print_verdict(verdict: ProgramVerdict, asked: Sequence[int] | None, *, is_first: bool) -> None:
@@ -28,7 +31,7 @@ def print_verdict(verdict: ProgramVerdict, asked: Sequence[int] | None, *, is_fi
     if not is_first:
         click.echo()
     for one in (*verdict.newer, *([verdict.refusal] if verdict.refusal else [])):
-        text = explanation_text(one)
+        text = explanation_text(one, _width())
         head, newline, rest = text.partition("\n")
         click.echo(f"{click.style(head, fg='red', bold=True)}{newline}{rest}\n")
     program = verdict.program
@@ -42,6 +45,13 @@ def print_verdict(verdict: ProgramVerdict, asked: Sequence[int] | None, *, is_fi
         click.echo(f"{program.name} ({program.program_type}): {word}")
     _print_cost(verdict)
     _print_disagreement(verdict)
+
+
+def _width() -> int:
+    """Characters in a line: those of the terminal, if it is one."""
+    if not sys.stdout.isatty():
+        return WIDTH
+    return max(_NARROWEST, min(get_terminal_size().columns, WIDTH))
 
 
 def _print_cost(verdict: ProgramVerdict) -> None:

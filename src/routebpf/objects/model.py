@@ -97,7 +97,7 @@ class Function(NamedTuple):
 
 
 class LineInfo(NamedTuple):
-    """The C source of the instructions from `instruction` up to the next record. `column` counts from 1."""
+    """The C source of the instructions from `instruction` up to the next record. `column` counts bytes, from 1."""
 
     instruction: int
     file: str
@@ -106,6 +106,13 @@ class LineInfo(NamedTuple):
     text: str
     file_offset: int = 0  # of `file` and `text` in the BTF string section, as bpf(2) wants them
     text_offset: int = 0
+
+    @property
+    def letter(self) -> int:
+        """`column` in characters of `text`: one that is not ASCII has several bytes."""
+        if not self.column or self.text.isascii():
+            return self.column
+        return len(self.text.encode()[: self.column - 1].decode(errors="replace")) + 1
 
 
 class Poison(NamedTuple):

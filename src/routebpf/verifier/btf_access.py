@@ -54,6 +54,7 @@ _TRUSTED_OR_NULL = {"socket": ("sk",), "dentry": ("d_inode",)}
 _RCU_PROTECTED = ("cgroup", "bpf_cpumask", "task_struct", "bpf_crypto_ctx", "prog_test_ref_kfunc")
 _TAG_FLAGS = {"user": MEM_USER, "percpu": MEM_PERCPU, "rcu": MEM_RCU}
 _POINTER_BYTES = 8
+NO_TYPES = "in-kernel BTF is not available"
 _ANONYMOUS = "(anon)"
 _UNTRUSTED_MEMORY = pointer(PTR_TO_MEM | MEM_RDONLY | PTR_UNTRUSTED, extra=Memory(0))
 
@@ -73,7 +74,7 @@ def types_of(run: Run) -> Btf:
     if run.kernel_btf is None:
         raise Fault(
             Rule.BTF,
-            "in-kernel BTF is not available",
+            NO_TYPES,
             note="Kernel objects can be read only where the kernel's BTF is given.",
         )
     return run.kernel_btf

@@ -23,7 +23,7 @@ from routebpf.verifier.register import BASE, PTR_TO_BTF_ID, PTR_TO_STACK, SCALAR
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """An instruction in the C source. `column` counts from 1; `source` is the line as it stands there."""
+    """An instruction in the C source. `column` counts characters, from 1; `source` is the line as it stands there."""
 
     at: int
     file: str
@@ -116,7 +116,7 @@ def place_of(program: Program, at: int | None) -> Place | None:
     line = None if at is None or at >= len(program.instructions) else source_line(program, at)
     if line is None or at is None:
         return None
-    return Place(at, line.file, line.line, line.column, line.text)
+    return Place(at, line.file, line.line, line.letter, line.text)
 
 
 def _instruction(program: Program, at: int | None) -> str:

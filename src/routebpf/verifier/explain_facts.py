@@ -88,7 +88,7 @@ def _variable(case: Case) -> str:
     made = made_by(case.program, case.finding.trace, number, is_pointer=True) if number is not None else None
     line = source_line(case.program, made.at) if made is not None else None
     # Of several in the line, the last one before the place that the instruction comes from.
-    names = [found[1] for found in _ASSIGNED.finditer(line.text[: line.column])] if line is not None else []
+    names = [found[1] for found in _ASSIGNED.finditer(line.text[: line.letter])] if line is not None else []
     return names[-1] if names else "pointer"
 
 

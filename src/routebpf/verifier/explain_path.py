@@ -241,7 +241,7 @@ def _condition(line: LineInfo) -> str:
     if len(parts) <= 1:
         return text
     start = line.text.index(text) + 1
-    column = line.column - start
+    column = line.letter - start
     for end, part in parts:
         if end == column:
             return part

@@ -11,29 +11,32 @@ from typing import Any
 from routebpf.verifier.explain import Explanation, Place
 from routebpf.verifier.explain_path import Turn
 
-_WIDTH = 100
+WIDTH = 100
 _MOST_TURNS = 10  # of the path, in text: the last ones
 _WORD = re.compile(r"\w+|->|[^\w\s]+")
 
 
-def explanation_text(one: Explanation) -> str:
-    """The whole text, without a newline at its end. The kernel's own words stand last."""
+def explanation_text(one: Explanation, width: int = WIDTH) -> str:
+    """The whole text, without a newline at its end. The kernel's own words stand last.
+
+    Lines of more than `width` characters are wrapped, but for those of the source and the kernel's words.
+    """
     margin = len(str(one.place.line if one.place else one.at or 0)) + 1
     bar = f"{' ' * margin}|"
     lines = [f"error[{one.kind}]: {one.title}", f"{' ' * (margin - 1)}--> {_where(one)}", bar]
     lines += _source(one, margin)
     for value in one.values:
         origin = f" ({value.origin})" if value.origin else ""
-        lines += _wrapped(f"{bar} ", f"r{value.register}: {value.text}{origin}")
+        lines += _wrapped(f"{bar} ", f"r{value.register}: {value.text}{origin}", width)
     if one.values:
         lines.append(bar)
     head = f"{' ' * margin}= "
-    lines += _path(head, one.path)
-    lines += _wrapped(f"{head}why: ", one.why)
+    lines += _path(head, one.path, width)
+    lines += _wrapped(f"{head}why: ", one.why, width)
     for note in one.notes:
-        lines += _wrapped(f"{head}note: ", note)
+        lines += _wrapped(f"{head}note: ", note, width)
     if one.todo:
-        lines += _wrapped(f"{head}do: ", one.todo)
+        lines += _wrapped(f"{head}do: ", one.todo, width)
     for number, line in enumerate(one.kernel.splitlines()):
         lines.append(f"{f'{head}kernel: ' if number == 0 else ' ' * len(f'{head}kernel: ')}{line}")
     return "\n".join(line.rstrip() for line in lines)
@@ -71,23 +74,23 @@ def _caret(place: Place) -> str:
     return f"{' ' * before}{'^' * (len(found[0]) if found else 1)}"
 
 
-def _path(head: str, turns: Sequence[Turn]) -> Iterator[str]:
+def _path(head: str, turns: Sequence[Turn], width: int) -> Iterator[str]:
     if not turns:
         return
     left_out = len(turns) - _MOST_TURNS
     told = [turn.text for turn in turns[-_MOST_TURNS:]]
     if left_out > 0:
         told.insert(0, f"… {left_out} more before")
-    yield from _wrapped(f"{head}path: ", told[0])
+    yield from _wrapped(f"{head}path: ", told[0], width)
     after = " " * len(f"{head}path: ")
     for text in told[1:]:
-        yield from _wrapped(after, text)
+        yield from _wrapped(after, text, width)
 
 
-def _wrapped(head: str, text: str) -> list[str]:
+def _wrapped(head: str, text: str, width: int) -> list[str]:
     after = head if head.rstrip().endswith("|") else " " * len(head)
     return textwrap.wrap(
-        text, _WIDTH, initial_indent=head, subsequent_indent=after, break_long_words=False, break_on_hyphens=False
+        text, width, initial_indent=head, subsequent_indent=after, break_long_words=False, break_on_hyphens=False
     )
 
 

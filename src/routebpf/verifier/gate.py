@@ -11,9 +11,12 @@ from routebpf.objects.btf import Btf
 from routebpf.objects.model import MapDefinition, Program
 from routebpf.runtime.registry import is_implemented
 from routebpf.spec import helper_by_id, helper_name
+from routebpf.verifier.btf_access import NO_TYPES
 from routebpf.verifier.facts import Facts
 from routebpf.verifier.fault import Rejected
 from routebpf.verifier.verify import verify
+
+_ELSEWHERE = "Run it on the kernel host: with `--backend kernel`, or by routebpf.KernelHost."
 
 
 class RefusedError(RejectedError):
@@ -47,7 +50,7 @@ def admit(program: Program, maps: Sequence[MapDefinition], *, license: str = "GP
         name = _called(program, at)
         if name is not None and not is_implemented(name.partition("#")[0]):
             message = f"{name} is not implemented in the embedded host"
-            raise MissingCallError(_told(program, at, message, "Run it on the kernel host."))
+            raise MissingCallError(_told(program, at, message, _ELSEWHERE))
     return facts
 
 
@@ -56,10 +59,13 @@ def _check_known(program: Program, refused: Rejected) -> None:
     at = refused.finding.at
     if at is None or any(one.instruction == at for one in program.poisons):
         return
+    if refused.finding.message.startswith(NO_TYPES):
+        message = "this is about a kernel object, and the embedded host has none"
+        raise MissingCallError(_told(program, at, message, _ELSEWHERE)) from None
     one = program.instructions[at] if at < len(program.instructions) else None
     if one is not None and one.opcode == LDDW and one.src == PSEUDO_BTF_ID:
         message = f"the kernel variable {program.ksyms[one.imm]} is not there on the embedded host"
-        raise MissingCallError(_told(program, at, message, "Run it on the kernel host.")) from None
+        raise MissingCallError(_told(program, at, message, _ELSEWHERE)) from None
     if one is not None and one.opcode == CALL and one.src == 0 and helper_by_id(one.imm) is None:
         message = refused.finding.message
         raise UnknownCallError(_told(program, at, message, "No kernel has a helper of that number.")) from None
