@@ -21,6 +21,7 @@ from scenarios.generated_programs import IN, OUT, XMIT, Program, draw_program, s
 
 FILE = "p.c"
 PACKETS = 250
+EACH = " PROGRAMS"  # behind each of several next hops
 HOOKS = {IN: "in", OUT: "out", XMIT: "xmit"}
 
 
@@ -34,7 +35,8 @@ class Line:
 
     def __str__(self) -> str:
         words = [f"{HOOKS[one.hook]} obj {FILE} section {one.hook} program {one.name}" for one in self.programs]
-        return f"{self.text} encap bpf {' '.join(words)}{self.headroom}" if words else self.text
+        encap = f" encap bpf {' '.join(words)}{self.headroom}" if words else ""
+        return self.text.replace(EACH, encap) if EACH in self.text else f"{self.text}{encap}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,12 +91,15 @@ def _smaller_lines(line: Line) -> Iterator[tuple[Line, ...]]:
 MTUS = {"va": (1500, 1500, 1400, 9000), "vb": (1500, 1500, 1400, 1280, 1281), "tun0": (1500, 1500, 1280)}
 WAYS4 = (
     "via 10.0.0.2", "via 10.0.0.2", "via 10.0.0.3", "via 10.1.0.2", "dev va", "dev vb", "dev tun0", "via 10.2.0.2",
-    "via inet6 fd00:a::2 dev va", "dev vn", "nexthop via 10.0.0.2 nexthop via 10.0.0.2 weight 3",
-    "nexthop via 10.3.0.2 nexthop via 10.1.0.2",
+    "via inet6 fd00:a::2 dev va", "dev vn", "nexthop via 10.0.0.2 PROGRAMS nexthop via 10.0.0.2 weight 3 PROGRAMS",
+    "nexthop via 10.3.0.2 PROGRAMS nexthop via 10.1.0.2 PROGRAMS",
 )  # fmt: skip
 WAYS6 = ("via fd00:a::2", "via fd00:a::2", "via fd00:b::2", "dev va", "dev vb", "dev tun0", "via fd00:c::2", "dev vn")
+# Never with headroom: with room for some bytes behind a header, but fewer than 8, the kernel cuts without end.
+_TINY = " mtu 68"
 WORDS: tuple[tuple[str, ...], ...] = (
-    ("", "", "", " mtu 600", " mtu 1300", " mtu 1301"),
+    ("", "", "", " mtu 600", " mtu 1300", " mtu 1301", " mtu 1280", _TINY),
+    ("", "", "", " hoplimit 7", " advmss 536", " window 1000"),
     ("", "", "", " realm 7", " realm 3/7"),
     ("", "", "", "", " metric 50"),
 )
@@ -105,6 +110,7 @@ SOURCES = {
     "vb": (("10.1.0.9", "fd00:b::9"), ("127.0.0.1", "::")),
     "tun0": (("10.2.0.9", "fd00:c::9"), ("10.1.0.1", "ff02::9")),
 }
+LOCAL_SOURCES = ("10.1.0.1",)
 OWN = (("10.0.0.1", "fd00:a::1"), ("10.1.0.1", "fd00:b::1"), ("203.0.113.7", "2001:db8::7"), ("0.0.0.0", "fd00:c::1"))
 HOSTS = (1, 1, 1, 7, 16)
 # Destinations without a program: neighbours, routes that refuse, none at all, many.
@@ -182,10 +188,11 @@ def _neighbours(lines: tuple[Line, ...]) -> Iterator[str]:
 def _route(chance: Random, prefix: str, ways: tuple[str, ...], programs: tuple[Program, ...]) -> Line:
     words = "".join(chance.choice(one) for one in WORDS)
     way = chance.choice(ways)
+    headroom = "" if _TINY in words else chance.choice(HEADROOMS)
     if way.startswith("nexthop"):
         words = words if "realm" not in words else ""
-        return Line(f"route add {prefix}{words} {way}")
-    return Line(f"route add {prefix} {way}{words}", programs, chance.choice(HEADROOMS))
+        return Line(f"route add {prefix}{words} {way}", programs, headroom)
+    return Line(f"route add {prefix} {way}{words}", programs, headroom)
 
 
 def _places(mtus: dict[str, int]) -> Iterator[Place]:
@@ -205,4 +212,6 @@ def _places(mtus: dict[str, int]) -> Iterator[Place]:
             yield Place(source6 if ":" in one else source4, one, device, longest, is_udp=True)
         for source, destinations in ((source4, PLAIN4), (source6, PLAIN6)):
             for one in destinations:
+                if device and source in LOCAL_SOURCES:
+                    continue  # the kernel would say to itself that there is no route
                 yield Place(source, one, device, longest)

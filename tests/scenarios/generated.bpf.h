@@ -19,10 +19,63 @@ struct {
 	__type(key, __u32);
 	__type(value, __u64);
 } counters SEC(".maps");
+/* Maps of every kind whose keys are 4 bytes and values 8: few entries, but for LRU ones, where it depends on the number
+ * of CPUs which one goes. */
+#define SMALL(name, kind, entries, map_flags_) \
+	struct { \
+		__uint(type, kind); \
+		__uint(max_entries, entries); \
+		__uint(map_flags, map_flags_); \
+		__type(key, __u32); \
+		__type(value, __u64); \
+	} name SEC(".maps")
+SMALL(small_array, BPF_MAP_TYPE_ARRAY, 5, 0);
+SMALL(small_array_percpu, BPF_MAP_TYPE_PERCPU_ARRAY, 5, 0);
+SMALL(small_hash, BPF_MAP_TYPE_HASH, 5, 0);
+SMALL(small_hash_late, BPF_MAP_TYPE_HASH, 5, BPF_F_NO_PREALLOC);
+SMALL(small_hash_percpu, BPF_MAP_TYPE_PERCPU_HASH, 5, 0);
+SMALL(small_lru, BPF_MAP_TYPE_LRU_HASH, 64, 0);
+SMALL(small_lru_percpu, BPF_MAP_TYPE_LRU_PERCPU_HASH, 64, 0);
+struct prefix {
+	__u32 length;
+	__u8 bytes[4];
+};
+struct {
+	__uint(type, BPF_MAP_TYPE_LPM_TRIE);
+	__uint(max_entries, 6);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, struct prefix);
+	__type(value, __u64);
+} trie SEC(".maps");
+#define TAKEN(name, kind) \
+	struct { \
+		__uint(type, kind); \
+		__uint(max_entries, 3); \
+		__type(value, __u64); \
+	} name SEC(".maps")
+TAKEN(small_queue, BPF_MAP_TYPE_QUEUE);
+TAKEN(small_stack, BPF_MAP_TYPE_STACK);
+struct {
+	__uint(type, BPF_MAP_TYPE_BLOOM_FILTER);
+	__uint(max_entries, 4096);
+	__type(value, __u32);
+} bloom SEC(".maps");
+struct {
+	__uint(type, BPF_MAP_TYPE_RINGBUF);
+	__uint(max_entries, 4096);
+} ring SEC(".maps");
+struct {
+	__uint(type, BPF_MAP_TYPE_PERF_EVENT_ARRAY);
+	__uint(key_size, 4);
+	__uint(value_size, 4);
+} samples SEC(".maps");
 static const __u8 pattern[64] = {
 	0x45, 0xb8, 0x21, 0x23, 0x40, 0x11, 0xff, 0x00, 0x0a, 0x21, 0x00, 0x09, 0x7f, 0x80, 0x33, 0x99, 0x45,
 };
 struct record noted;
+__u32 word;
+__u64 number;
+struct prefix prefix;
 
 static __always_inline void note(__s64 value)
 {
@@ -134,4 +187,82 @@ static __always_inline int tunnel(struct __sk_buff *skb, int size, __u64 flags, 
 	key.tunnel_label = label;
 	key.local_ipv4 = 0x0a010001;
 	return bpf_skb_set_tunnel_key(skb, &key, size, flags);
+}
+
+/* A key of the packet's bytes, of few values. */
+#define KEY(at) (word = -1, bpf_skb_load_bytes(skb, at, &word, 4), word &= bpf_htonl(15), word = bpf_ntohl(word), &word)
+#define NUMBER(value) (number = (value), &number)
+#define FOUND(value) ({ __u64 *found = (value); found ? (__s64)*found : -1; })
+#define ADDED(value) ({ __u64 *found = (value); found ? (__s64)__sync_fetch_and_add(found, skb->len) : -1; })
+#define PREFIX(size, at) \
+	(prefix.length = (size), bpf_skb_load_bytes(skb, at, prefix.bytes, 4), &prefix)
+
+static long in_array(void *map, __u32 *key, __u64 *value, __u64 *sum)
+{
+	*sum += *value + *key;
+	return *key == 3;
+}
+static long in_loop(__u32 at, __u64 *sum)
+{
+	*sum = *sum * 3 + at;
+	return at == 1000;
+}
+static __always_inline __s64 each(__u64 flags)
+{
+	__u64 sum = 0;
+	long done = bpf_for_each_map_elem(&small_array, in_array, &sum, flags);
+
+	return done < 0 ? done : sum;
+}
+static __always_inline __s64 loop(__u32 times, __u64 flags)
+{
+	__u64 sum = 0;
+	long done = bpf_loop(times, in_loop, &sum, flags);
+
+	return done < 0 ? done : sum + done;
+}
+static __always_inline __s64 reserve(struct __sk_buff *skb, __u64 flags, int is_kept, __u64 wakeup)
+{
+	__u64 *record = bpf_ringbuf_reserve(&ring, 16, flags);
+
+	if (!record)
+		return -1;
+	record[0] = skb->len;
+	record[1] = skb->mark;
+	if (is_kept)
+		bpf_ringbuf_submit(record, wakeup);
+	else
+		bpf_ringbuf_discard(record, wakeup);
+	return 0;
+}
+
+/* Where programs of xmit may go on. */
+int tail_drop(struct __sk_buff *skb);
+int tail_next(struct __sk_buff *skb);
+int tail_push(struct __sk_buff *skb);
+struct {
+	__uint(type, BPF_MAP_TYPE_PROG_ARRAY);
+	__uint(max_entries, 6);
+	__uint(key_size, 4);
+	__array(values, int(void *));
+} tails SEC(".maps") = {
+	.values = { [1] = (void *)&tail_drop, [2] = (void *)&tail_next, [3] = (void *)&tail_push },
+};
+SEC("lwt_xmit") int tail_drop(struct __sk_buff *skb)
+{
+	note(skb->cb[0]);
+	return BPF_DROP;
+}
+SEC("lwt_xmit") int tail_next(struct __sk_buff *skb)
+{
+	note(skb->cb[1]);
+	skb->cb[1]++;
+	bpf_tail_call(skb, &tails, skb->cb[1] + 1);
+	return skb->mark & 1 ? BPF_DROP : BPF_OK;
+}
+SEC("lwt_xmit") int tail_push(struct __sk_buff *skb)
+{
+	note(skb->cb[2]);
+	note(link_header(skb));
+	return bpf_redirect(skb->len & 1 ? 3 : 2, 0);
 }

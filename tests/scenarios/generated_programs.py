@@ -82,6 +82,25 @@ ARGUMENTS: dict[str, tuple[str, ...]] = {
     "label": ("0", "0", "0", "0x12345"),
     "ext": ("0", "0", "0", "1"),
     "option_size": ("4", "8", "64", "5", "1"),
+    "map": (
+        "small_array", "small_array_percpu", "small_hash", "small_hash_late", "small_hash_percpu", "small_lru",
+        "small_lru_percpu",
+    ),
+    "hash": ("small_hash", "small_hash_late", "small_hash_percpu", "small_lru", "small_lru_percpu"),
+    "percpu": ("small_array_percpu", "small_hash_percpu", "small_lru_percpu"),
+    "taken": ("small_queue", "small_stack"),
+    "map_flags": ("0", "0", "0", "0", "1", "1", "2", "2", "3", "4", "8", "-1", "1ull << 32"),
+    "prefix": ("0", "1", "7", "8", "23", "24", "31", "32", "33", "-1"),
+    "times": ("0", "1", "7", "1000", "1002", "1 << 23", "(1 << 23) + 1", "-1"),
+    "ring_flags": ("0", "0", "1", "2", "3", "4", "-1"),
+    "query": ("0", "1", "2", "3", "4", "-1"),
+    "record_size": ("0", "1", "7", "8", "9", "40", "64"),
+    "sample_flags": (
+        "BPF_F_CURRENT_CPU", "BPF_F_CURRENT_CPU", "BPF_F_CURRENT_CPU | 20ull << 32", "100000",
+        "BPF_F_CURRENT_CPU | (__u64)skb->len << 32", "BPF_F_CURRENT_CPU | (__u64)(skb->len + 1) << 32",
+        "BPF_F_CURRENT_CPU | 1ull << 52", "BPF_F_CURRENT_CPU | 1ull << 63", "1ull << 52 | BPF_F_CURRENT_CPU",
+    ),
+    "tail_slot": ("0", "1", "2", "2", "2", "3", "5", "6", "-1"),
     "condition": (
         "skb->len & 1", "skb->len > 200", "skb->len < 60", "skb->protocol == bpf_htons(ETH_P_IP)", "skb->mark",
         "skb->ingress_ifindex", "skb->pkt_type", "skb->ifindex == 2", "skb->cb[0]",
@@ -159,6 +178,28 @@ BLOCKS: tuple[Block, ...] = (
         (IN,),
     ),
     Block(4, "if (IS_SHORT) note(outer6(skb, {to6}, {next}, {outer6}, {ttl}, {kind}));", (IN,)),
+)
+# Maps, loops, records, tail calls.
+BLOCKS += (
+    Block(3, "note(bpf_map_update_elem(&{map}, KEY({near}), NUMBER(skb->len), {map_flags}));", ALL),
+    Block(2, "note(FOUND(bpf_map_lookup_elem(&{map}, KEY({near}))));", ALL),
+    Block(2, "note(ADDED(bpf_map_lookup_elem(&{map}, KEY({near}))));", ALL),
+    Block(2, "note(bpf_map_delete_elem(&{hash}, KEY({near})));", ALL),
+    Block(1, "note(bpf_map_lookup_percpu_elem(&{percpu}, KEY({near}), 100000) != 0);", ALL),
+    Block(2, "note(bpf_map_update_elem(&trie, PREFIX({prefix}, {near}), NUMBER(skb->len), {map_flags}));", ALL),
+    Block(2, "note(FOUND(bpf_map_lookup_elem(&trie, PREFIX({prefix}, {near}))));", ALL),
+    Block(1, "note(bpf_map_delete_elem(&trie, PREFIX({prefix}, {near})));", ALL),
+    Block(2, "note(bpf_map_push_elem(&{taken}, NUMBER(skb->len), {map_flags}));", ALL),
+    Block(1, "note(bpf_map_pop_elem(&{taken}, &number)); note(number);", ALL),
+    Block(1, "note(bpf_map_peek_elem(&{taken}, &number)); note(number);", ALL),
+    Block(1, "note(bpf_map_push_elem(&bloom, KEY({near}), {map_flags})); note(bpf_map_peek_elem(&bloom, &word));", ALL),
+    Block(1, "note(each({no_flags}));", ALL),
+    Block(1, "note(loop({times}, {no_flags}));", ALL),
+    Block(1, "note(bpf_ringbuf_output(&ring, (void *)pattern, {record_size}, {ring_flags}));", ALL),
+    Block(1, "note(reserve(skb, {no_flags}, {level}, {ring_flags}));", ALL),
+    Block(1, "note(bpf_ringbuf_query(&ring, {query}));", ALL),
+    Block(1, "note(bpf_perf_event_output(skb, &samples, {sample_flags}, (void *)pattern, {record_size}));", ALL),
+    Block(2, "bpf_tail_call(skb, &tails, {tail_slot}); note(-1);"),
 )
 # Before these a packet still has its route, behind them it has none.
 TUNNEL_BLOCKS: tuple[Block, ...] = (

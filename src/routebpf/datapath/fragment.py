@@ -35,9 +35,10 @@ _OFFSET = 0x1FFF
 
 @native
 def fragment_start(skb: int, mtu: int) -> int:
-    """Whether the packet's header lets it be cut to the MTU."""
+    """Whether the packet's header lets it be cut to the MTU. With room for some bytes behind it, but fewer than 8, the
+    kernel makes empty fragments without end; here the packet is dropped."""
     header = _header_size(skb)
-    return header <= load32(skb + SKB_LEN) and mtu - header >= 8
+    return header <= load32(skb + SKB_LEN) and (mtu < header or mtu - header >= 8)
 
 
 @native
@@ -48,11 +49,15 @@ def _header_size(skb: int) -> int:
 
 @native
 def fragment_next(skb: int, piece: int, mtu: int, done: int) -> int:
-    """Make `piece` the fragment behind `done` bytes of payload: the bytes done now, -1 when it is the last."""
+    """Make `piece` the fragment behind `done` bytes of payload: the bytes done now, -1 when it is the last.
+
+    Where not even the header fits, as with a small MTU of a route of which the headroom is taken off, the kernel's
+    number of bytes left wraps around, and one fragment has them all.
+    """
     data = load64(skb + SKB_DATA)
     header = _header_size(skb)
     left = load32(skb + SKB_LEN) - header - done
-    size = min(left, mtu - header)
+    size = left if mtu < header else min(left, mtu - header)
     if size < left:
         size &= ~7
     new = load64(piece + SKB_HEAD) + HEADROOM

@@ -14,6 +14,7 @@ from routebpf.objects.model import Object, Program
 
 if TYPE_CHECKING:
     from routebpf.hosts.map_view import MapView
+    from routebpf.kernel.maps import KernelMap
     from routebpf.kernel.programs import KernelProgram
 
 
@@ -86,8 +87,12 @@ class KernelLoadedObject:
 
         if not self._parts:
             self._parts.append(load_in_kernel(self.object))
-        found = {name: one for part in self._parts for name, one in part.maps.items()}
+        found = self._maps()
         return {name: MapView(found[name], self.object.btf) for name in self.object.maps if name in found}
+
+    def _maps(self) -> dict[str, KernelMap]:
+        """The maps as they were first opened: what reads samples is with these."""
+        return {name: one for part in reversed(self._parts) for name, one in part.maps.items()}
 
     def in_kernel(self, program: str) -> KernelObject:
         """The part of the object that is in the kernel and holds a program: loaded now if it was not. Programs that
@@ -95,9 +100,9 @@ class KernelLoadedObject:
         for part in self._parts:
             if program in part.programs:
                 return part
-        held = {name: one for part in self._parts for name, one in part.maps.items()}
+        held = self._maps()
         self._parts.append(load_in_kernel(self.object, programs=[program], reuse_maps=held))
-        self._parts[-1].open_perf_buffers()
+        self._parts[-1].open_perf_buffers(besides=held)
         vars(self).pop("maps", None)
         return self._parts[-1]
 

@@ -24,6 +24,7 @@ RTAX = {
     "hoplimit": 10, "initcwnd": 11, "features": 12, "rto_min": 13, "initrwnd": 14, "quickack": 15, "congctl": 16,
     "fastopen_no_cookie": 17,
 }  # fmt: skip
+_HEADROOM_MARK = " headroom "  # behind the name of a program on a route
 _RTAX_LOCK = 1
 _PROTOCOL_BOOT = 3
 _SCOPE_UNIVERSE, _SCOPE_LINK, _SCOPE_HOST = 0, 253, 254
@@ -148,13 +149,15 @@ def _next_hop(
     found = NextHop(ifindexes[hop.device] if hop.device else 0, own, hop.weight, RTNH_F_ONLINK if onlink else 0)
     if not hop.programs:
         return found
-    encap = BpfEncap(
-        program(hop.in_) if hop.in_ else None,
-        program(hop.out) if hop.out else None,
-        program(hop.xmit) if hop.xmit else None,
-        hop.headroom,
-    )
-    return found.with_encap(encap)
+
+    def named(held: Any) -> EncapProgram | None:
+        """The kernel takes two encaps for one that differ in nothing but their headroom, unless the names do."""
+        if not held:
+            return None
+        on_route = program(held)
+        return on_route._replace(name=f"{on_route.name}{_HEADROOM_MARK}{hop.headroom}") if hop.headroom else on_route
+
+    return found.with_encap(BpfEncap(named(hop.in_), named(hop.out), named(hop.xmit), hop.headroom))
 
 
 def _hop_attributes(hop: Hop, family: int) -> Iterator[tuple[int, bytes]]:
@@ -195,7 +198,7 @@ def _hop_of(hop: NextHop, names: Mapping[int, str], programs: Callable[[str], An
     encap = hop.encap
     held: dict[str, Any] = {}
     if encap is not None:
-        held = {hook: programs(one.name) for hook, one in encap.programs.items()}
+        held = {hook: programs(one.name.partition(_HEADROOM_MARK)[0]) for hook, one in encap.programs.items()}
     return Hop(
         names.get(hop.ifindex),
         int(gateway) if gateway else None,

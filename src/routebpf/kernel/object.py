@@ -34,12 +34,15 @@ class KernelObject:
         self.maps: Mapping[str, KernelMap] = maps
         self._held = held
 
-    def open_perf_buffers(self) -> None:
-        """Keep what programs put out to perf event arrays from now on, until `consume()` of the map takes it out."""
+    def open_perf_buffers(self, besides: Collection[str] = ()) -> None:
+        """Keep what programs put out to perf event arrays from now on, until `consume()` of the map takes it out.
+
+        `besides`: names of maps that are left alone, as they have their buffers already.
+        """
         from routebpf.kernel.perf_reader import PerfEventArrayMap
 
-        for one in self.maps.values():
-            if isinstance(one, PerfEventArrayMap):
+        for name, one in self.maps.items():
+            if isinstance(one, PerfEventArrayMap) and name not in besides:
                 one.open()
 
     def close(self) -> None:
