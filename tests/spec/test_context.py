@@ -11,6 +11,7 @@ from kernel_bpf import PROGRAM_TYPES, instruction, load_program
 from routebpf.objects.btf import read_btf_file
 from routebpf.objects.btf_types import Composite, Kind
 from routebpf.spec import CONTEXT_BYTES, CONTEXT_FIELDS, ContextField, Register, context_accesses
+from routebpf.spec.socket import SOCKET_BYTES, sock_common_accesses
 
 LOADS = {1: 0x71, 2: 0x69, 4: 0x61, 8: 0x79}
 STORES = {1: 0x73, 2: 0x6B, 4: 0x63, 8: 0x7B}
@@ -37,6 +38,20 @@ def test_the_kernel_lets_through_exactly_the_accesses_of_the_table(program_type:
             if takes(number + instruction(STORES[size], 1, 3, offset), program_type):
                 theirs.add((offset, size, True))
     assert set(context_accesses(program_type)) == theirs
+
+
+@pytest.mark.kernel
+def test_the_kernel_lets_through_exactly_the_reads_of_a_socket_that_the_table_has() -> None:
+    found = next(field for field in CONTEXT_FIELDS if field.name == "sk").offset
+    # Gone on with where the socket is null: to the end, behind the load.
+    socket = instruction(LOADS[8], 1, 1, found) + instruction(0x15, 1, 0, 1)
+    theirs = {
+        (offset, size)
+        for size in LOADS
+        for offset in range(-8, SOCKET_BYTES + 8)
+        if takes(socket + instruction(LOADS[size], 2, 1, offset), "LWT_XMIT")
+    }
+    assert sock_common_accesses() == theirs
 
 
 @pytest.mark.kernel
