@@ -236,6 +236,64 @@ static __always_inline __s64 reserve(struct __sk_buff *skb, __u64 flags, int is_
 	return 0;
 }
 
+/* The packet as a dynptr: what is read of a part of it. */
+static __always_inline void part(struct __sk_buff *skb, __u8 *bytes, __u64 flags, __u32 start, __u32 end, __u32 at)
+{
+	struct bpf_dynptr whole, packet;
+	__u8 room[16] = {}, *slice;
+
+	note(bpf_dynptr_from_skb(skb, flags, &whole));
+	note(bpf_dynptr_clone(&whole, &packet));
+	note(bpf_dynptr_adjust(&packet, start, end));
+	note(bpf_dynptr_size(&packet));
+	note(bpf_dynptr_is_rdonly(&packet));
+	note(bpf_dynptr_read(bytes, 16, &packet, at, 0));
+	note(SUM(bytes));
+	slice = bpf_dynptr_slice(&packet, at, room, 16);
+	note(slice ? slice[0] << 8 | slice[15] : -1);
+}
+static __always_inline void written(struct __sk_buff *skb, __u32 start, __u32 at, __u64 flags, __u64 store)
+{
+	struct bpf_dynptr packet;
+	__u8 room[16] = {}, *slice;
+
+	note(bpf_dynptr_from_skb(skb, flags, &packet));
+	note(bpf_dynptr_adjust(&packet, start, bpf_dynptr_size(&packet)));
+	note(bpf_dynptr_write(&packet, at, (void *)pattern, 16, store));
+	slice = bpf_dynptr_slice_rdwr(&packet, at, room, 16);
+	if (slice) {
+		slice[3] ^= 0x55;
+		if (slice == room)
+			note(bpf_dynptr_write(&packet, at, room, 16, 0));
+	}
+}
+
+/* Text made of the packet's bytes. */
+static const char digits[32] = "00112345678999abcdefABFFx-+ \t.";
+static const char format_numbers[] = "%d %u %5d|%-6x|%08llx";
+static const char format_wide[] = "%lli%% %-9x %c";
+static const char format_addresses[] = "%pI4 %pi4 %pI6 %s";
+static const char some_text[] = "text";
+static __always_inline void parsed(struct __sk_buff *skb, __u8 *bytes, __u32 at, __u32 size, __u64 base)
+{
+	long found = 7;
+	unsigned long natural = 7;
+
+	note(bpf_skb_load_bytes(skb, at, bytes, 16));
+	for (int i = 0; i < 16; i++)
+		bytes[i] = digits[bytes[i] & 31];
+	note(bpf_strtol((void *)bytes, size, base, &found));
+	note(found);
+	note(bpf_strtoul((void *)bytes, size, base, &natural));
+	note(natural);
+	note(bpf_strncmp((void *)bytes, 4, some_text));
+}
+#define PRINTED(size, format, ...) ({ \
+	__u64 values[] = { __VA_ARGS__ }; \
+	note(bpf_snprintf((void *)bytes, size, format, values, sizeof(values))); \
+	note(SUM(bytes)); \
+})
+
 /* Where programs of xmit may go on. */
 int tail_drop(struct __sk_buff *skb);
 int tail_next(struct __sk_buff *skb);

@@ -100,6 +100,16 @@ ARGUMENTS: dict[str, tuple[str, ...]] = {
         "BPF_F_CURRENT_CPU | (__u64)skb->len << 32", "BPF_F_CURRENT_CPU | (__u64)(skb->len + 1) << 32",
         "BPF_F_CURRENT_CPU | 1ull << 52", "BPF_F_CURRENT_CPU | 1ull << 63", "1ull << 52 | BPF_F_CURRENT_CPU",
     ),
+    "start": ("0", "0", "1", "14", "20", "40", "skb->len - 2", "skb->len", "skb->len + 1", "-1"),
+    "end": ("skb->len", "skb->len", "skb->len - 2", "40", "60", "0", "skb->len + 1", "-1"),
+    "base": ("0", "0", "8", "10", "10", "16", "16", "2", "17", "-1", "1ull << 32"),
+    "digits": ("1", "2", "5", "15", "16"),
+    "print": (
+        "format_numbers, skb->len, skb->mark, -(__s64)skb->len, READ(__u32, 4), READ(__u32, 16)",
+        "format_wide, READ(__u32, 4) * 0x100000001ull, READ(__u32, 12), 'a' + (skb->len & 15)",
+        "format_addresses, (long)pattern, (long)pattern, (long)pattern, (long)some_text",
+    ),
+    "print_size": ("64", "64", "32", "8", "1"),
     "tail_slot": ("0", "1", "2", "2", "2", "3", "5", "6", "-1"),
     "condition": (
         "skb->len & 1", "skb->len > 200", "skb->len < 60", "skb->protocol == bpf_htons(ETH_P_IP)", "skb->mark",
@@ -199,6 +209,10 @@ BLOCKS += (
     Block(1, "note(reserve(skb, {no_flags}, {level}, {ring_flags}));", ALL),
     Block(1, "note(bpf_ringbuf_query(&ring, {query}));", ALL),
     Block(1, "note(bpf_perf_event_output(skb, &samples, {sample_flags}, (void *)pattern, {record_size}));", ALL),
+    Block(2, "part(skb, bytes, {no_flags}, {start}, {end}, {offset});", ALL),
+    Block(2, "written(skb, {start}, {offset}, {no_flags}, {store_flags});"),
+    Block(1, "parsed(skb, bytes, {near}, {digits}, {base});", ALL),
+    Block(1, "PRINTED({print_size}, {print});", ALL),
     Block(2, "bpf_tail_call(skb, &tails, {tail_slot}); note(-1);"),
 )
 # Before these a packet still has its route, behind them it has none.
