@@ -12,8 +12,9 @@ Everything here is imported at its first use: importing routebpf costs nothing.
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from routebpf.lazy import importer
 
 if TYPE_CHECKING:
     from routebpf.datapath.fib import Hop as Hop
@@ -54,12 +55,7 @@ _MODULES = {
 __all__ = sorted(_MODULES)
 
 
-def __getattr__(name: str) -> Any:
-    if name not in _MODULES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
-    globals()[name] = value
-    return value
+__getattr__ = importer(__name__, _MODULES)
 
 
 def __dir__() -> list[str]:

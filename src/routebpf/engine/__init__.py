@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from routebpf.lazy import importer
 
 if TYPE_CHECKING:
     from routebpf.engine.interpreter import interpret as interpret
@@ -15,8 +16,4 @@ _PLACES = {"compile_program": "jit", "interpret": "interpreter", "run_raw": "raw
 __all__ = sorted(_PLACES)
 
 
-def __getattr__(name: str) -> Any:
-    module = _PLACES.get(name)
-    if module is None:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{module}"), name)
+__getattr__ = importer(__name__, _PLACES)

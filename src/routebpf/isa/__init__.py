@@ -3,11 +3,11 @@
 Most commands have nothing to do with text: what reads and writes it is imported at its first use.
 """
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from routebpf.isa.instruction import SLOT_BYTES, Instruction, decode, encode, load_wide, signed32, wide_immediate
 from routebpf.isa.opcodes import FORMS, AtomicKind, Form, Kind
+from routebpf.lazy import importer
 
 if TYPE_CHECKING:
     from routebpf.isa.assembler import assemble
@@ -40,9 +40,4 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> Any:
-    if name not in _MODULES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
-    globals()[name] = value
-    return value
+__getattr__ = importer(__name__, _MODULES)

@@ -5,8 +5,9 @@ The tables are read at the first use of a name, so importing this costs nothing.
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from routebpf.lazy import importer
 
 if TYPE_CHECKING:
     from routebpf.spec.arguments import ArgKind as ArgKind
@@ -57,10 +58,4 @@ _PLACES = {name: module for module, names in _MODULES.items() for name in names}
 __all__ = sorted(_PLACES)
 
 
-def __getattr__(name: str) -> Any:
-    module = _PLACES.get(name)
-    if module is None:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(import_module(f"{__name__}.{module}"), name)
-    globals()[name] = value
-    return value
+__getattr__ = importer(__name__, _PLACES)
