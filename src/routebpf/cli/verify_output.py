@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from routebpf.cli.output import print_json as print_json
-from routebpf.isa import Names, disassemble_one
+from routebpf.objects.program_text import instruction_text
 from routebpf.verifier.explain_path import source_line
 from routebpf.verifier.explain_text import WIDTH, explanation_data, explanation_text
 
@@ -150,7 +150,7 @@ class StepPrinter:
         if line and place != self._place and line.text.strip():
             click.echo(f"{line.line} | {line.text.strip()}")
         self._place = place
-        head = f"  {step.at:4}: {'  ' * step.frame}{_instruction(program, step.at)}"
+        head = f"  {step.at:4}: {'  ' * step.frame}{instruction_text(program, step.at)}"
         click.echo(f"{head:{_NOTE_COLUMN}} {' '.join(_changes(step))}".rstrip())
 
     def take(self) -> list[dict[str, Any]]:
@@ -169,7 +169,7 @@ class StepList:
         self._steps.append(
             {
                 "instruction": step.at,
-                "text": _instruction(program, step.at),
+                "text": instruction_text(program, step.at),
                 "line": line.line if line else None,
                 "begins_path": step.begins,
                 "frame": step.frame,
@@ -182,11 +182,6 @@ class StepList:
         """The steps since the last call."""
         steps, self._steps = self._steps, []
         return steps
-
-
-def _instruction(program: Program, at: int) -> str:
-    following = program.instructions[at + 1] if at + 1 < len(program.instructions) else None
-    return disassemble_one(program.instructions[at], following, Names(program.maps, program.kfuncs, program.ksyms))
 
 
 def _changes(step: Step) -> list[str]:

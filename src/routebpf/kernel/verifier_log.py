@@ -11,10 +11,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from routebpf.errors import RejectedError
-from routebpf.isa import Names, disassemble_one
 from routebpf.kernel.permission import has_capability
 from routebpf.kernel.syscall import errno_name
 from routebpf.objects.model import LineInfo, Program
+from routebpf.objects.program_text import instruction_text
 from routebpf.spec import helper_by_name
 from routebpf.verifier.explain import advice_on
 
@@ -56,7 +56,7 @@ def rejection(program: Program, number: int, log: str, *, license: str, path: st
     elif path:
         where.append(path)
     if at is not None:
-        where.append(f"instruction {at} ({_text(program, at)})")
+        where.append(f"instruction {at} ({instruction_text(program, at)})")
     parts.insert(0, f"{': '.join(where)}: {'; '.join(reasons)}")
     parts += _advice(program, "\n".join(reasons), at, steps, license)
     parts += _path(steps)
@@ -69,12 +69,6 @@ def _instruction(program: Program, steps: list[Step], reasons: list[str]) -> int
         return steps[-1].instructions[-1][0]
     named = re.search(r"\binsn (\d+)", "\n".join(reasons))
     return int(named[1]) if named and int(named[1]) < len(program.instructions) else None
-
-
-def _text(program: Program, at: int) -> str:
-    following = program.instructions[at + 1] if at + 1 < len(program.instructions) else None
-    names = Names(program.maps, program.kfuncs, program.ksyms)
-    return disassemble_one(program.instructions[at], following, names)
 
 
 def read_steps(program: Program, log: str) -> Iterator[Step]:

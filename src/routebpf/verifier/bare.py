@@ -6,9 +6,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from routebpf.errors import RejectedError
-from routebpf.isa import FORMS, Instruction, Kind, Names, disassemble_one
+from routebpf.isa import FORMS, Instruction, Kind
 from routebpf.isa.opcodes import MAX_INSTRUCTIONS, PSEUDO_CALL, PSEUDO_FUNC, STACK_BYTES
 from routebpf.objects.model import Program
+from routebpf.objects.program_text import message_at
 from routebpf.verifier.facts import Facts, FunctionFacts
 from routebpf.verifier.fault import Fault, Rule
 from routebpf.verifier.flow import check_flow, check_functions, find_functions
@@ -29,7 +30,8 @@ def bare_facts(instructions: Sequence[Instruction]) -> Facts:
         _check_registers(instructions)
         check_flow(instructions, found, [None] * len(instructions))
     except Fault as fault:
-        raise RejectedError(_message(program, fault)) from None
+        at = len(instructions) if fault.at is None else fault.at
+        raise RejectedError(message_at("verifying", program, at, fault.message)) from None
     functions = tuple(FunctionFacts(one.name, one.start, one.end, STACK_BYTES) for one in found)
     return Facts({}, {}, functions, _reachable(instructions))
 
@@ -52,12 +54,3 @@ def _check_registers(instructions: Sequence[Instruction]) -> None:
             raise Fault(Rule.UNAVAILABLE, "bare instructions have no maps and kernel variables", at=at)
         if form.kind in (Kind.LD_ABS, Kind.LD_IND):
             raise Fault(Rule.UNAVAILABLE, "bare instructions have no packet to load from", at=at)
-
-
-def _message(program: Program, fault: Fault) -> str:
-    instructions, at = program.instructions, fault.at
-    if at is None or at >= len(instructions):
-        return f"verifying {program.name}: {fault.message}"
-    following = instructions[at + 1] if at + 1 < len(instructions) else None
-    text = disassemble_one(instructions[at], following, Names())
-    return f"verifying {program.name}: instruction {at} ({text}): {fault.message}"

@@ -7,9 +7,9 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from routebpf.isa import Names, disassemble_one
 from routebpf.objects.btf import Btf
 from routebpf.objects.model import Program
+from routebpf.objects.program_text import instruction_text
 from routebpf.verifier.explain_case import Case
 from routebpf.verifier.explain_classes import class_of, known_class, refined
 from routebpf.verifier.explain_facts import facts_of
@@ -74,7 +74,7 @@ def explain(program: Program, finding: Finding, *, license: str = "GPL", kernel_
         program=program.name,
         title=row.title.format_map(facts),
         at=at,
-        instruction=_instruction(program, at),
+        instruction="" if at is None else instruction_text(program, at),
         function=_function(program, at),
         place=place_of(program, at),
         values=tuple(_value(case, number, kernel_btf) for number in case.registers_to_show()),
@@ -117,13 +117,6 @@ def place_of(program: Program, at: int | None) -> Place | None:
     if line is None or at is None:
         return None
     return Place(at, line.file, line.line, line.letter, line.text)
-
-
-def _instruction(program: Program, at: int | None) -> str:
-    if at is None or at >= len(program.instructions):
-        return ""
-    following = program.instructions[at + 1] if at + 1 < len(program.instructions) else None
-    return disassemble_one(program.instructions[at], following, Names(program.maps, program.kfuncs, program.ksyms))
 
 
 def _function(program: Program, at: int | None) -> str:

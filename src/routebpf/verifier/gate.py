@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from routebpf.errors import InputError, MissingError, RejectedError
-from routebpf.isa import Names, disassemble_one
 from routebpf.isa.opcodes import CALL, LDDW, PSEUDO_BTF_ID, PSEUDO_CALL, PSEUDO_KFUNC_CALL
 from routebpf.objects.btf import Btf
 from routebpf.objects.model import MapDefinition, Program
+from routebpf.objects.program_text import message_at
 from routebpf.runtime.registry import is_implemented
 from routebpf.spec import helper_by_id, helper_name
 from routebpf.verifier.btf_access import NO_TYPES
@@ -72,17 +72,8 @@ def _check_known(program: Program, refused: Rejected) -> None:
 
 
 def _told(program: Program, at: int, message: str, todo: str) -> str:
-    """What is wrong with the call at an instruction: where, the line of the source, what to do."""
-    where = [f"verifying {program.name}"]
-    source = ""
-    line = program.line_at(at)
-    if line is not None:
-        where.append(f"{line.file}:{line.line}")
-        source = f"\n  {line.line} | {line.text.strip()}" if line.text.strip() else ""
-    following = program.instructions[at + 1] if at + 1 < len(program.instructions) else None
-    text = disassemble_one(program.instructions[at], following, Names(program.maps, program.kfuncs, program.ksyms))
-    where.append(f"instruction {at} ({text})")
-    return f"{': '.join(where)}: {message}{source}\n{todo}"
+    """What is wrong with the call at an instruction, and what to do."""
+    return f"{message_at('verifying', program, at, message)}\n{todo}"
 
 
 def _called(program: Program, at: int) -> str | None:
