@@ -12,9 +12,10 @@ Everything here is imported at its first use: importing routebpf costs nothing.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-from routebpf.lazy import importer
+import sys
+from collections.abc import Callable, Mapping
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from routebpf.datapath.fib import Hop as Hop
@@ -53,6 +54,20 @@ _MODULES = {
     "load": "hosts.load",
 }
 __all__ = sorted(_MODULES)
+
+
+def importer(package: str, places: Mapping[str, str]) -> Callable[[str], Any]:
+    """The `__getattr__` (PEP 562) of a package whose names are imported at their first use: `places` has the module
+    below it that each is of."""
+
+    def import_name(name: str) -> Any:
+        if name not in places:
+            raise AttributeError(f"module {package!r} has no attribute {name!r}")
+        value = getattr(import_module(f"{package}.{places[name]}"), name)
+        setattr(sys.modules[package], name, value)
+        return value
+
+    return import_name
 
 
 __getattr__ = importer(__name__, _MODULES)

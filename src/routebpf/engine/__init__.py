@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from routebpf.lazy import importer
+from routebpf import importer
 
 if TYPE_CHECKING:
     from routebpf.engine.interpreter import interpret as interpret

@@ -5,9 +5,9 @@ Most commands have nothing to do with text: what reads and writes it is imported
 
 from typing import TYPE_CHECKING
 
+from routebpf import importer
 from routebpf.isa.instruction import SLOT_BYTES, Instruction, decode, encode, load_wide, signed32, wide_immediate
 from routebpf.isa.opcodes import FORMS, AtomicKind, Form, Kind
-from routebpf.lazy import importer
 
 if TYPE_CHECKING:
     from routebpf.isa.assembler import assemble

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from routebpf.lazy import importer
+from routebpf import importer
 
 if TYPE_CHECKING:
     from routebpf.spec.arguments import ArgKind as ArgKind
