@@ -26,7 +26,7 @@ from routebpf.verifier.register import (
     pointer,
 )
 from routebpf.verifier.run import Run
-from routebpf.verifier.state import Frame, State
+from routebpf.verifier.state import Frame, State, push_frame
 
 _MAIN = -1
 Arguments = Callable[[Run, list[Register], MapFacts | None], list[Register]]
@@ -43,7 +43,7 @@ def push_callback(run: Run, effects: Effects, number: int, one: MapFacts | None)
     run.liveness.note_write(run.at, 0)  # what the function writes, it may not: it may not be called
     queued = run.push(function.start)
     caller = queued.frames[-1]
-    frame = _entered(run, queued, number)
+    frame = push_frame(queued, run.at, number)
     arguments = _ARGUMENTS[effects.callback](run, caller.registers, one)
     frame.registers[1 : 1 + len(arguments)] = arguments
     frame.in_callback = True
@@ -51,16 +51,6 @@ def push_callback(run: Run, effects: Effects, number: int, one: MapFacts | None)
     queued.callback_unroll_depth += 1
     caller.callback_depth += 1
     run.frame.callback_depth = 0
-
-
-def _entered(run: Run, state: State, number: int) -> Frame:
-    from routebpf.isa.opcodes import FRAMES
-
-    if len(state.frames) >= FRAMES:
-        raise Fault(Rule.DEPTH, f"the call stack of {len(state.frames) + 1} frames is too deep")
-    frame = Frame(run.at, len(state.frames), number)
-    state.frames.append(frame)
-    return frame
 
 
 def _push_later(run: Run, effects: Effects, number: int, one: MapFacts | None) -> None:

@@ -6,7 +6,7 @@ kernel: kernel/bpf/verifier.c, do_check_insn(), check_func_call(), prepare_func_
 from __future__ import annotations
 
 from routebpf.isa import Form, Instruction, Kind
-from routebpf.isa.opcodes import FRAMES, PSEUDO_CALL, PSEUDO_KFUNC_CALL
+from routebpf.isa.opcodes import PSEUDO_CALL, PSEUDO_KFUNC_CALL
 from routebpf.verifier import functions
 from routebpf.verifier.arithmetic import fails
 from routebpf.verifier.bounds import S64_MAX, S64_MIN
@@ -29,7 +29,7 @@ from routebpf.verifier.register import (
 )
 from routebpf.verifier.run import PATH_ENDS, Run, Step
 from routebpf.verifier.scalar import Range
-from routebpf.verifier.state import Frame
+from routebpf.verifier.state import push_frame
 
 
 def call_step(run: Run, at: int, one: Instruction, _form: Form) -> Step:
@@ -103,24 +103,13 @@ def call_function(run: Run, at: int, number: int) -> int:
     if function.is_global:
         _call_global(run, number, problem)
         return at + 1
-    enter(run, at, number)
-    callee, caller = run.state.frames[-1], run.state.frames[-2]
+    callee, caller = push_frame(run.state, at, number), run.state.frames[-2]
     for register in range(1, 6):
         callee.registers[register] = caller.registers[register]
         callee.depends[register] = caller.depends[register]
     functions.clear_caller_saved(caller)
     run.enter_frame()
     return function.start
-
-
-def enter(run: Run, at: int, number: int) -> Frame:
-    """A new frame for a function called by instruction `at` (kernel: setup_func_entry())."""
-    frames = run.state.frames
-    if len(frames) >= FRAMES:
-        raise Fault(Rule.DEPTH, f"the call stack of {len(frames) + 1} frames is too deep")
-    frame = Frame(at, len(frames), number)
-    frames.append(frame)
-    return frame
 
 
 def _call_global(run: Run, number: int, problem: str) -> None:

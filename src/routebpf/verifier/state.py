@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from enum import IntFlag
 from typing import Final, NamedTuple
 
+from routebpf.isa.opcodes import FRAMES
+from routebpf.verifier.fault import Fault, Rule
 from routebpf.verifier.register import NOT_INIT, SCALAR_VALUE, UNSET, Register, pointer
 from routebpf.verifier.register import PTR_TO_STACK as _PTR_TO_STACK
 
@@ -257,6 +259,18 @@ class Checkpoint:
     state: State
     hits: int = 0
     misses: int = 0
+
+
+def push_frame(state: State, callsite: int, function: int) -> Frame:
+    """A new innermost frame, for a function called by instruction `callsite`. Raises Fault.
+
+    kernel: setup_func_entry().
+    """
+    if len(state.frames) >= FRAMES:
+        raise Fault(Rule.DEPTH, f"the call stack of {len(state.frames) + 1} frames is too deep")
+    frame = Frame(callsite, len(state.frames), function)
+    state.frames.append(frame)
+    return frame
 
 
 def register_bit(frame: int, register: int) -> int:
