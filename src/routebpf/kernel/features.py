@@ -11,15 +11,14 @@ from dataclasses import dataclass
 from functools import partial
 
 from routebpf.errors import Error, MissingError
-from routebpf.isa import assemble
 from routebpf.kernel.bpffs import MOUNT_POINT, is_bpffs
 from routebpf.kernel.kernel_btf import VMLINUX, kernel_btf
 from routebpf.kernel.map_create import create_map
 from routebpf.kernel.perf_reader import PerfReader
 from routebpf.kernel.permission import has_capability, in_user_namespace
-from routebpf.kernel.programs import load_program
+from routebpf.kernel.probe import load_probe
 from routebpf.kernel.running import kernel_version, lockdown, setting
-from routebpf.objects.model import MapDefinition, Program
+from routebpf.objects.model import MapDefinition
 from routebpf.spec.program_types import PROGRAM_TYPES
 
 _JIT = "/proc/sys/net/core/bpf_jit_enable"
@@ -101,9 +100,7 @@ def _perf_buffer() -> str:
 
 
 def _program(program_type: str, code: str = "r0 = 0\nexit", kfuncs: tuple[str, ...] = ()) -> str:
-    instructions = tuple(assemble(code))
-    program = Program("probe", "", program_type, instructions, (), kfuncs=kfuncs)
-    with load_program(program, license="GPL", maps={}) as loaded:
+    with load_probe(program_type, code, kfuncs) as loaded:
         return _COMPILED if loaded.info().jited_bytes else "interpreted"
 
 

@@ -40,11 +40,11 @@ from routebpf.kernel.routes import (
 
 _RTMSG = struct.Struct("=BBBBBBBBI")
 _HEADER = struct.Struct("=IHHII")
-_DST_BYTES: dict[int, int] = {socket.AF_INET: 4, socket.AF_INET6: 16}
+DST_BYTES: dict[int, int] = {socket.AF_INET: 4, socket.AF_INET6: 16}
 # A route in a dump begins with these: its header, struct rtmsg, its table, its destination.
 _BEGIN = struct.Struct("=16s12s4s4s4s")
 _TABLE_HEADER = struct.pack("=HH", 8, RTA.TABLE)
-_DST_HEADERS = {family: struct.pack("=HH", 4 + size, RTA.DST) for family, size in _DST_BYTES.items()}
+_DST_HEADERS = {family: struct.pack("=HH", 4 + size, RTA.DST) for family, size in DST_BYTES.items()}
 
 
 class Shape:
@@ -53,7 +53,7 @@ class Shape:
     def __init__(self, route: KernelRoute) -> None:
         self.route = route
         self.table, self.dst_len = route.table, route.dst_len
-        self.dst_bytes = _DST_BYTES[route.family]
+        self.dst_bytes = DST_BYTES[route.family]
         self._requests: dict[int, tuple[BpfEncap | None, bytes, bytes]] = {}
 
     @cached_property
@@ -197,10 +197,10 @@ def _read_datagram(data: bytes, family: int, shapes: Shapes, found: list[Alike])
 
 def _read_alike(data: bytes, size: int, family: int, shapes: Shapes) -> list[Alike] | None:
     """Routes whose messages all have that size, 0.3 µs each; None if any has not."""
-    rest_bytes = size - _BEGIN.size - _DST_BYTES[family]
+    rest_bytes = size - _BEGIN.size - DST_BYTES[family]
     if rest_bytes < 0:
         return None
-    messages = struct.Struct(f"={_BEGIN.size}s{_DST_BYTES[family]}s{rest_bytes}s").iter_unpack(data)
+    messages = struct.Struct(f"={_BEGIN.size}s{DST_BYTES[family]}s{rest_bytes}s").iter_unpack(data)
     found = []
     for (begin, rest), same in groupby(messages, itemgetter(0, 2)):
         header, rtm, table_header, table, dst_header = _BEGIN.unpack(begin)
@@ -225,7 +225,7 @@ def _shape_of(known: tuple[bytes, bytes, bytes], destination: bytes, shapes: Sha
 
 
 def _read_one_by_one(data: bytes, family: int, shapes: Shapes, found: list[Alike]) -> Rest:
-    dst_header, begin_bytes = _DST_HEADERS[family], _BEGIN.size + _DST_BYTES[family]
+    dst_header, begin_bytes = _DST_HEADERS[family], _BEGIN.size + DST_BYTES[family]
     rest: Rest = []
     at, end = 0, len(data)
     while at < end:

@@ -6,11 +6,9 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
 from routebpf.errors import RejectedError
-from routebpf.isa import assemble
 from routebpf.kernel.kernel_btf import kernel_btf
-from routebpf.kernel.programs import load_program
+from routebpf.kernel.probe import load_probe
 from routebpf.objects.btf_types import DeclTag, Enum, Kind
-from routebpf.objects.model import Program
 from routebpf.spec.context import CONTEXT_FIELDS, access_sizes
 from routebpf.spec.helpers import HELPERS
 from routebpf.spec.kfuncs import KFUNCS
@@ -102,9 +100,8 @@ def _of_callers(name: str, ours: Iterable[str], theirs: frozenset[str]) -> Itera
 
 def _log(code: str, program_type: str, kfuncs: tuple[str, ...] = ()) -> str | None:
     """What the kernel's verifier says to a program that it refuses; None if it takes it."""
-    program = Program("probe", "", program_type, tuple(assemble(code)), (), kfuncs=kfuncs)
     try:
-        load_program(program, license="GPL", maps={}).close()
+        load_probe(program_type, code, kfuncs).close()
     except RejectedError as error:
         return error.log
     return None
