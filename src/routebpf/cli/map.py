@@ -131,7 +131,7 @@ def set_command(name: str, key: str, value: str, program: str | None, namespace:
     with _opened(namespace, name, program) as view:
         _check_has_entries(view)
         at = _parsed(view, key, of_key=True)
-        if view.holds == "maps":
+        if view.holds_maps:
             with _inner_map(view, value) as inner:
                 view[at] = inner.fd
         else:

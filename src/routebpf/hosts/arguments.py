@@ -11,11 +11,13 @@ from typing import Any
 from routebpf.datapath.fib import ROUTE_TYPES, Hop, Prefix
 from routebpf.errors import InputError
 from routebpf.hosts.device_names import LONGEST_NAME, is_device_name
+from routebpf.spec.program_types import PROGRAM_TYPES
 
 _MTU_RANGE = (68, 65535)  # kernel: ETH_MIN_MTU, ETH_MAX_MTU; dev_validate_mtu()
 _MAC_BYTES = 6
 _LAST_NANOSECOND = (1 << 63) - 1
-HOOK_TYPES = {"in_": "LWT_IN", "out": "LWT_OUT", "xmit": "LWT_XMIT"}
+# By the name of the argument, and of the field of a `Hop`: `in` is a word of Python.
+HOOK_TYPES = {"in_" if row.hook == "in" else row.hook: row.name for row in PROGRAM_TYPES}
 _U32, _U8 = (1 << 32) - 1, 255
 
 

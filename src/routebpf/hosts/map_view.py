@@ -16,16 +16,13 @@ if TYPE_CHECKING:
     from routebpf.kernel.maps import KernelMap
     from routebpf.runtime.maps import Map
 
-_MAPS = "maps"
-
 
 class MapView(MutableMapping[Any, Any]):
     """A map of either host. A value of a per-CPU map is a list, one a CPU. A key that is a struct is a dict.
 
-    `raw` is the map itself, in bytes: flags of updates, push, pop, peek, what ring buffers hold. `holds`: what the
-    values stand for, such as "maps"; of those a value is the kernel's id, and is set by a file descriptor, as in
-    bpf(2). Raises KeyError for a key that is not there, MapError for what the kernel would refuse, InputError for a key
-    or value that does not fit.
+    `raw` is the map itself, in bytes: flags of updates, push, pop, peek, what ring buffers hold. `holds_maps`: a value
+    is the kernel's id of a map, and is set by a file descriptor, as in bpf(2). Raises KeyError for a key that is not
+    there, MapError for what the kernel would refuse, InputError for a key or value that does not fit.
     """
 
     def __init__(self, raw: Map | KernelMap, btf: Btf | None) -> None:
@@ -34,7 +31,7 @@ class MapView(MutableMapping[Any, Any]):
         self._key_type = raw.definition.btf_key_type_id if btf else 0
         self._value_type = raw.definition.btf_value_type_id if btf else 0
         row = map_type_by_number(raw.definition.type)
-        self.holds = row.holds if row else ""
+        self.holds_maps = row is not None and row.holds == "maps"
 
     @property
     def name(self) -> str:
@@ -83,7 +80,7 @@ class MapView(MutableMapping[Any, Any]):
 
     def value_text(self, value: Any) -> str:
         """A value as people read it; of a per-CPU map, each CPU's; of a map of maps, what `routebpf map` takes."""
-        if self.holds == _MAPS:
+        if self.holds_maps:
             return f"id:{value}"
         if self.raw.is_per_cpu:
             return " | ".join(self._text(self._value_type, one) for one in value)
@@ -140,7 +137,7 @@ class MapView(MutableMapping[Any, Any]):
         return [self._decode_one(data[cpu * stride :][:size]) for cpu in range(self.raw.cpus)]
 
     def _decode_one(self, data: bytes) -> Any:
-        if self.holds == _MAPS:
+        if self.holds_maps:
             return int.from_bytes(data, "little")
         if self._btf is None or not self._value_type:
             return data
