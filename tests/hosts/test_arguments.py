@@ -56,6 +56,7 @@ WRONG: dict[str, Callable[[Any, Any], object]] = {
     "out: 'x' is no program": lambda host, _: host.add_route("10.0.0.0/8", nexthops=[routebpf.Hop("va", out="x")]),  # type: ignore[arg-type]
     "a packet is bytes, from its IP header on, not str": lambda host, _: host.send("45"),
     "the packet's time is -1": lambda host, _: host.send(PACKET, time=-1),
+    f"the packet's time is {1 << 63}": lambda host, _: host.send(PACKET, time=1 << 63),
     "the packet's time is 'noon'": lambda host, _: host.receive(PACKET, "va", time="noon"),
 }
 
