@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from itertools import product
+from pathlib import Path
 from random import Random
 
 import pytest
@@ -53,6 +54,15 @@ def is_taken_by_the_kernel(elf: bytes, text: bytes) -> bool:
         if "Invalid format string" not in str(error):
             raise
         return False
+
+
+@pytest.mark.parametrize("values", [1, 12])
+def test_so_many_values_are_formatted_as_the_kernel_allows(tmp_path: Path, values: int) -> None:
+    path = tmp_path / "p.bpf.c"
+    given = f"{{ {', '.join('1' * values)} }}"
+    path.write_text(SOURCE.replace("{ (long)text }", given).replace("values, 8)", f"values, {8 * values})"))
+    assert is_taken_by_the_kernel(compile_source(str(path)), b"")
+    assert problem(b"", values) == ""
 
 
 def formats() -> Iterator[bytes]:
