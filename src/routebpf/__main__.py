@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import os
 import signal
 
 _NEW_OBJECTS = 200_000  # before garbage is looked for among them; Python's own 700 come with every module
@@ -15,10 +16,8 @@ def main() -> None:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
     from routebpf.cli.main import main as run
 
-    try:
-        run()
-    finally:
-        gc.freeze()  # all that is left goes with the process: nobody needs to look for garbage in it
+    # All that is left goes with the process: nobody needs to free it object by object, which takes up to 4 ms.
+    os._exit(run())
 
 
 if __name__ == "__main__":

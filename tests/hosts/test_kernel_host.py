@@ -467,7 +467,7 @@ def run_and_kill(number: int) -> tuple[set[str], int]:
             time.sleep(60)
         kernel_replay.run_capture = slow
         sys.argv = ["routebpf", "run", {str(DROP_MAIL)!r}, "--pcap", {str(CAPTURE)!r}, "--backend", "kernel"]
-        main()
+        sys.exit(main())
     """)
     child = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     assert child.stdout is not None

@@ -179,7 +179,7 @@ def test_thousands_of_neighbours_are_added_at_once(ground: Ground) -> None:
         addresses.KernelNeighbour(VA, bytes((10, 0, n >> 8, n & 255)), bytes((2, 0, 10, 0, n >> 8, n & 255)))
         for n in range(2, 3000)
     ]
-    assert addresses.put_neighbours(ground.sock, many) == [None] * len(many)
+    assert addresses.put_neighbours(ground.sock, many) == {}
     found = {one["dst"]: one for one in ip(ground.near, "neigh", "show", "dev", "va", "nud", "permanent")}
     assert len(found) == len(many)
     assert found["10.0.3.7"]["lladdr"] == "02:00:0a:00:03:07"
@@ -190,8 +190,38 @@ def test_thousands_of_neighbours_are_added_at_once(ground: Ground) -> None:
 def test_a_batch_tells_which_request_was_refused(ground: Ground) -> None:
     wrong = addresses.KernelNeighbour(999, GATEWAY, bytes(6))
     right = addresses.KernelNeighbour(VA, GATEWAY, bytes((2, 0, 0, 0, 0, 9)))
-    answers = addresses.put_neighbours(ground.sock, [right, wrong, right])
-    assert [one and one.errno for one in answers] == [None, errno.ENODEV, None]
+    refused = addresses.put_neighbours(ground.sock, [right, wrong, right])
+    assert {at: one.errno for at, one in refused.items()} == {1: errno.ENODEV}
+
+
+def test_a_batch_of_requests_alike_and_unlike_does_each_and_tells_which_were_refused(ground: Ground) -> None:
+    def route(dst: bytes, bits: int, gateway: bytes) -> bytes:
+        pairs = ((int(RTA.DST), dst), (int(RTA.GATEWAY), gateway))
+        return routes.route_request(KernelRoute(family=socket.AF_INET, dst_len=bits, attributes=pairs))
+
+    def alike(destinations: list[bytes], bits: int, gateway: bytes) -> netlink.Requests:
+        body = route(destinations[0], bits, gateway)
+        at = body.index(destinations[0])
+        return netlink.Requests(routes.RTM_NEWROUTE, body[:at], destinations, body[at + 4 :])
+
+    nowhere = bytes((9, 9, 9, 9))
+    many = [struct.pack("!I", 11 << 24 | n << 8) for n in range(3000)]  # more than a datagram holds
+    requests = [
+        netlink.Requests(routes.RTM_NEWROUTE, b"", [route(bytes((12, 0, 0, 0)), 8, GATEWAY)]),
+        alike(many, 24, GATEWAY),
+        alike([bytes((13, 0, n, 1)) for n in range(5)], 32, nowhere),
+        netlink.Requests(routes.RTM_NEWROUTE, b"", []),
+        alike([bytes((14, n >> 8, n & 255, 0)) for n in range(2000)], 24, GATEWAY),
+        alike([bytes((15, 0, 0, 1))], 32, nowhere),
+        netlink.Requests(routes.RTM_NEWROUTE, b"", [route(bytes((16, 0, 0, 0)), 8, GATEWAY)]),
+    ]
+    refused = ground.sock.batch(requests, flags=netlink.NLM_F_CREATE | netlink.NLM_F_EXCL)
+    assert {at: one.errno for at, one in refused.items()} == dict.fromkeys(
+        (*range(3001, 3006), 5006), errno.ENETUNREACH
+    )
+    listed = {one["dst"] for one in ip(ground.near, "route", "show", "via", "10.0.0.2")}
+    wanted = [f"11.{n >> 8}.{n & 255}.0/24" for n in range(3000)] + [f"14.{n >> 8}.{n & 255}.0/24" for n in range(2000)]
+    assert listed == {"12.0.0.0/8", "16.0.0.0/8", *wanted}
 
 
 def test_a_rule_is_shown_as_it_was_asked_for(ground: Ground) -> None:
@@ -242,10 +272,10 @@ def test_a_route_with_every_attribute_is_read_and_put_back_as_it_was(ground: Gro
     for one in ours:
         routes.delete_route(ground.sock, one)
     assert not [line for line in listing() if "192.168." in line or "fd00:" in line]
-    assert routes.put_routes(ground.sock, ours) == [None] * len(ours)
+    assert routes.put_routes(ground.sock, ours) == {}
     assert listing() == before
     # A replace by itself changes nothing either.
-    assert routes.put_routes(ground.sock, ours, "replace") == [None] * len(ours)
+    assert routes.put_routes(ground.sock, ours, "replace") == {}
     assert listing() == before
 
 
@@ -370,7 +400,7 @@ def test_ten_thousand_refusals_are_all_told_where_the_kernel_grants_little_memor
     ]
     with namespaces.open_route_socket(ground.near) as sock:
         refusals = routes.put_routes(sock, wrong)
-    assert [one and one.errno for one in refusals] == [errno.ENETUNREACH] * 10_000
+    assert {at: one.errno for at, one in refusals.items()} == dict.fromkeys(range(10_000), errno.ENETUNREACH)
 
 
 def test_ten_thousand_routes_are_added_and_deleted_in_one_go(ground: Ground, program: EncapProgram) -> None:
@@ -382,6 +412,6 @@ def test_ten_thousand_routes_are_added_and_deleted_in_one_go(ground: Ground, pro
         ).with_encap(BpfEncap(xmit=program))
         for n in range(10_000)
     ]  # fmt: skip
-    assert set(routes.put_routes(ground.sock, many)) == {None}
+    assert routes.put_routes(ground.sock, many) == {}
     found = [one for one in routes.read_routes(ground.sock, socket.AF_INET) if one.encap]
     assert {one.prefix for one in found} == {one.prefix for one in many}

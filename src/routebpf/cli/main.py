@@ -74,8 +74,8 @@ def commands() -> None:
     """Put an eBPF program on a route, and see, test and trust what it does."""
 
 
-def main() -> None:
-    """Run the command line and leave with its exit code."""
+def main() -> int:
+    """Run the command line: its exit code. All that it writes is written then."""
     if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGTERM, _terminate)
@@ -89,8 +89,10 @@ def main() -> None:
         # What files cannot do is an Error by now: this is the output, or what the machine cannot do for anybody.
         _say(f"{error.filename or 'cannot write the output'}: {error.strerror}")
         code = MissingError.exit_code
+    except SystemExit:  # see _terminate
+        code = _SIGNALLED + signal.SIGTERM
     _drop_what_cannot_be_written()
-    sys.exit(code)
+    return code
 
 
 def _run() -> int:

@@ -72,9 +72,9 @@ def _add_routes(namespace: Namespace, prefixes: list[Prefix]) -> None:
             ).with_hops([NextHop(_LOOPBACK)])
             for one in prefixes
         ]
-        refused = next(filter(None, put_routes(sock, bare)), None)
-        if refused is not None:
-            raise refused.error("adding routes to measure with")
+        refused = put_routes(sock, bare)
+        if refused:
+            raise refused[min(refused)].error("adding routes to measure with")
 
 
 def _rates(namespace: Namespace, prefixes: list[Prefix], folder: Path, rounds: int) -> Iterator[AttachFigure]:

@@ -154,8 +154,9 @@ class _Runner:
             if not own:
                 break
             made = [KernelNeighbour(ifindex, address, made_up_mac(address)) for ifindex, address in own]
-            for one, refusal in zip(made, put_neighbours(self.host.netlink, made), strict=True):
-                if refusal is None and one.mac is not None:
+            refused = put_neighbours(self.host.netlink, made)
+            for at, one in enumerate(made):
+                if at not in refused and one.mac is not None:
                     self.host.neighbours[new[one.ifindex, one.address], one.address] = one.mac
         return frames, is_asked
 

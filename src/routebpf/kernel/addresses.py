@@ -22,6 +22,7 @@ from routebpf.kernel.netlink import (
     NLM_F_EXCL,
     NLM_F_REPLACE,
     Refusal,
+    Requests,
     RouteSocket,
     attribute,
     read_attributes,
@@ -151,9 +152,9 @@ def wait_for_addresses(sock: RouteSocket, link_local: Iterable[int] = (), *, sec
         time.sleep(0.001)
 
 
-def put_neighbours(sock: RouteSocket, neighbours: Iterable[KernelNeighbour]) -> list[Refusal | None]:
-    """Add neighbours, or change those that are there: the refusal of each, None where there is none."""
-    requests = [(_RTM_NEWNEIGH, _neighbour_body(one)) for one in neighbours]
+def put_neighbours(sock: RouteSocket, neighbours: Iterable[KernelNeighbour]) -> dict[int, Refusal]:
+    """Add neighbours, or change those that are there: those that were refused, by their place in `neighbours`."""
+    requests = (Requests(_RTM_NEWNEIGH, b"", [_neighbour_body(one)]) for one in neighbours)
     return sock.batch(requests, flags=NLM_F_CREATE | NLM_F_REPLACE)
 
 

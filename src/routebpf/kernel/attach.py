@@ -164,14 +164,14 @@ def _earlier(target: _Target, hook: str) -> str | None:
 def _find_targets(operation: Operation, prefixes: Sequence[Prefix], options: AttachOptions) -> dict[RouteKey, _Target]:
     """The target that the route of each prefix belongs to. Raises one InputError for all that are wrong."""
     routes = operation.list_table({one.family for one in prefixes}, options.selection.table)
-    entries = operation.ledger.book.entries
+    by_prefix, entries = routes.by_prefix.get, operation.ledger.book.entries
     takes_any = options.selection.is_any
     found: dict[RouteKey, _Target] = {}
     targets: dict[tuple[Shape, int], _Target] = {}
     errors: list[InputError] = []
     for prefix in prefixes:
         try:
-            there = routes.shapes_of(prefix)
+            there = by_prefix(prefix, ())
             is_plain = takes_any and len(there) == 1
             shape = there[0] if is_plain else choose_shape(there, prefix, options.selection, operation.devices)
             if shape is None:

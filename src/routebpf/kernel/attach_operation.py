@@ -29,7 +29,7 @@ from routebpf.kernel.lwt_encap import BpfEncap, EncapProgram
 from routebpf.kernel.namespaces import Namespace, open_route_socket, run_inside
 from routebpf.kernel.netlink import Refusal, RouteSocket
 from routebpf.kernel.route_bulk import Alike, Shape, Shapes, add_routes, remove_routes, replace_routes
-from routebpf.kernel.route_identity import RouteKey, key_text, tables_of
+from routebpf.kernel.route_identity import RouteKey, key_text, runs, tables_of
 
 Step = Callable[[str], None]
 
@@ -130,18 +130,18 @@ def settle(operation: Operation, keys: Collection[RouteKey], routes: Routes | No
     routes = routes or operation.read(keys)
     entries = operation.ledger.book.entries
     decided: dict[tuple[int, Shape | None], tuple[Entry, Entry | None]] = {}  # holds the entry, so that its id stays
-    for key in keys:
-        entry, shape = entries.get(key), routes.shape_at(key)
+    for (entry, shape), alike in runs(keys, entries.get, routes.by_key.get):
         if entry is None:  # what others attached and a detach was to take off
             continue
         kind = (id(entry), shape)
         if kind not in decided:
             decided[kind] = (entry, settled_entry(entry, shape))
         settled = decided[kind][1]
-        if settled is None:
+        if settled is not None:
+            entries |= dict.fromkeys(alike, settled)
+            continue
+        for key in alike:
             del entries[key]
-        else:
-            entries[key] = settled
 
 
 def settled_entry(entry: Entry, shape: Shape | None) -> Entry | None:
@@ -192,11 +192,16 @@ def put_all(operation: Operation, puts: Sequence[Put]) -> dict[RouteKey, Refusal
     replaced = [one for one in puts if one.before is not None and one.after is not None]
     added = [one for one in puts if one.before is None]
     deleted = [one for one in puts if one.after is None]
-    answers = replace_routes(sock, [(one.of(one.after), encap(one.planned)) for one in replaced if one.after])
-    answers += add_routes(sock, [(one.of(one.after), encap(one.planned)) for one in added if one.after])
-    answers += remove_routes(sock, [one.of(one.before) for one in deleted if one.before])
-    keys = [key for one in (*replaced, *added, *deleted) for key in one.keys]
-    return {key: why for key, why in zip(keys, answers, strict=True) if why is not None}
+    answers = (
+        (replaced, replace_routes(sock, [(one.of(one.after), encap(one.planned)) for one in replaced if one.after])),
+        (added, add_routes(sock, [(one.of(one.after), encap(one.planned)) for one in added if one.after])),
+        (deleted, remove_routes(sock, [one.of(one.before) for one in deleted if one.before])),
+    )
+    refused: dict[RouteKey, Refusal] = {}
+    for changes, refusals in answers:
+        keys = [key for one in changes for key in one.keys]
+        refused |= {keys[at]: why for at, why in refusals.items()}
+    return refused
 
 
 def finish(operation: Operation, keys: Collection[RouteKey], routes: Routes | None = None) -> None:

@@ -142,8 +142,8 @@ class Routes:
         return (Route(shape, dst) for shape, destinations in self._alike for dst in destinations)
 
     @cached_property
-    def _by_prefix(self) -> dict[tuple[int, bytes, int], tuple[Shape, ...]]:
-        """By what a `Prefix` is made of."""
+    def by_prefix(self) -> Mapping[tuple[int, bytes, int], tuple[Shape, ...]]:
+        """The shapes of the routes of a prefix, by what a `Prefix` is made of."""
         found: dict[tuple[int, bytes, int], tuple[Shape, ...]] = {}
         for shape, destinations in self._alike:
             family, bits, own = shape.route.family, shape.dst_len, (shape,)
@@ -153,33 +153,26 @@ class Routes:
         return found
 
     @cached_property
-    def _by_key(self) -> dict[bytes, Shape]:
+    def by_key(self) -> Mapping[bytes, Shape]:
+        """The shape of the first route with a key, which is the one that a replace reaches."""
         found: dict[bytes, Shape] = {}
         for shape, destinations in reversed(self._alike):
             place = shape.place
             found |= dict.fromkeys([place + dst for dst in destinations], shape)
         return found
 
-    def shape_at(self, key: RouteKey) -> Shape | None:
-        """The shape of the first route with that key, which is the one that a replace reaches."""
-        return self._by_key.get(key)
-
     def shapes_at(self, keys: Sequence[RouteKey]) -> dict[Shape | None, RouteKey]:
         """The shapes of the routes with these keys, None where there is no route; of each, the first key."""
-        return dict(zip(map(self._by_key.get, reversed(keys)), reversed(keys), strict=True))
+        return dict(zip(map(self.by_key.get, reversed(keys)), reversed(keys), strict=True))
 
     def at(self, key: RouteKey) -> Route | None:
         """That route."""
-        shape = self._by_key.get(key)
+        shape = self.by_key.get(key)
         return None if shape is None else shape.route_at(key)
-
-    def shapes_of(self, prefix: Prefix) -> tuple[Shape, ...]:
-        """The shapes of the routes of a prefix."""
-        return self._by_prefix.get(prefix, ())
 
     def of(self, prefix: Prefix) -> list[Route]:
         """The routes of a prefix."""
-        return [Route(shape, prefix.address) for shape in self.shapes_of(prefix)]
+        return [Route(shape, prefix.address) for shape in self.by_prefix.get(prefix, ())]
 
 
 def choose_shape(there: Sequence[Shape], prefix: Prefix, wanted: Selection, devices: Devices) -> Shape | None:

@@ -20,7 +20,7 @@ from routebpf.kernel.attach_targets import Prefix, Routes, Selection, choose_sha
 from routebpf.kernel.ledger import Carried, Entry
 from routebpf.kernel.namespaces import Namespace
 from routebpf.kernel.route_bulk import Shape
-from routebpf.kernel.route_identity import RouteKey, key_text, read_key
+from routebpf.kernel.route_identity import RouteKey, key_text, read_key, runs
 
 What = Literal["detach", "delete", "gone", "changed"]
 
@@ -91,13 +91,12 @@ def _targets(chosen: Mapping[RouteKey, Entry | None], routes: Routes, hook: str 
     """The target that each route belongs to."""
     targets: dict[tuple[Shape | None, int], _Target] = {}
     found: dict[RouteKey, _Target] = {}
-    for key, entry in chosen.items():
-        shape = routes.shape_at(key)
+    for (entry, shape), alike in runs(chosen, chosen.get, routes.by_key.get):
         kind = (shape, id(entry))
         if kind not in targets:
             targets[kind] = _Target([], shape, entry, _left(entry, hook))
-        found[key] = targets[kind]
-        found[key].keys.append(key)
+        found |= dict.fromkeys(alike, targets[kind])
+        targets[kind].keys.extend(alike)
     return found
 
 
@@ -150,9 +149,9 @@ def _find_one(
     wanted = [one for one in keys if _is_wanted(one, entries[one], selection, hook)]
     if selection.device is not None:
         ifindex = operation.devices.index(selection.device)
-        wanted = [one for one in wanted if _goes_by(routes.shape_at(one), ifindex)]
+        wanted = [one for one in wanted if _goes_by(routes.by_key.get(one), ifindex)]
     if len(wanted) > 1:
-        wanted = [one for one in wanted if routes.shape_at(one) is not None] or wanted
+        wanted = [one for one in wanted if routes.by_key.get(one) is not None] or wanted
     if len(wanted) > 1:
         texts = "; ".join(key_text(one) for one in wanted)
         raise InputError(f"{prefix}: programs are attached to {texts}; say which with --metric, --tos or --device")
@@ -174,7 +173,7 @@ def _goes_by(shape: Shape | None, ifindex: int) -> bool:
 
 def _others(operation: Operation, routes: Routes, prefix: Prefix, selection: Selection, force: bool) -> RouteKey:
     """A route that carries a program of somebody else."""
-    shape = choose_shape(routes.shapes_of(prefix), prefix, selection, operation.devices)
+    shape = choose_shape(routes.by_prefix.get(prefix, ()), prefix, selection, operation.devices)
     if shape is None or not shape.programs:
         what = "there is no such route" if shape is None else "its route carries no program"
         raise InputError(f"detach {prefix}: nothing is attached in table {table_name(selection.table)}: {what}")

@@ -31,6 +31,7 @@ _NLM_F_ACK_TLVS = 0x200
 _NLMSGERR_ATTR_MSG = 1
 _NLA_TYPE_MASK = 0x3FFF
 _HEADER = struct.Struct("=IHHII")
+_SEQUENCE_AT = 8  # in the header
 _ATTRIBUTE = struct.Struct("=HH")
 _DONE_BYTES = 4  # an errno
 _ERROR_BYTES = _DONE_BYTES + _HEADER.size  # and the header of the request, whose body NETLINK_CAP_ACK leaves out
@@ -45,6 +46,16 @@ class Message(NamedTuple):
 
     type: int
     body: bytes
+
+
+class Requests(NamedTuple):
+    """Requests of one type whose padded bodies are alike but for some bytes of each, the same number in all: `each`.
+    `before` and `behind` are what stands around them."""
+
+    type: int
+    before: bytes
+    each: Sequence[bytes]
+    behind: bytes = b""
 
 
 class Refusal(NamedTuple):
@@ -146,16 +157,14 @@ class RouteSocket:
         self._socket.send(_message(kind, body, flags | NLM_F_REQUEST | NLM_F_ACK, self._sequence))
         return self._answer(self._sequence)
 
-    def batch(self, requests: Sequence[tuple[int, bytes]], *, flags: int = 0) -> list[Refusal | None]:
-        """Ask for many things at once, (type, body) each, the body padded, as it is that ends in `attributes`: the
-        refusal of each, None where there is none."""
-        if not requests:
-            return []
-        largest = max(len(body) for _, body in requests)
-        at_once = max(min(self._most_refusals, _BATCH_BYTES // (_HEADER.size + largest)), 1)
-        refusals: list[Refusal | None] = []
-        for start in range(0, len(requests), at_once):
-            refusals += self._send_batch(requests[start : start + at_once], flags | NLM_F_REQUEST)
+    def batch(self, requests: Iterable[Requests], *, flags: int = 0) -> dict[int, Refusal]:
+        """Ask for many things at once: those that were refused, by their number in `requests`, from 0."""
+        first = self._sequence + 1
+        refusals: dict[int, Refusal] = {}
+        for data, last in _datagrams(requests, flags | NLM_F_REQUEST, first, self._most_refusals):
+            for sequence, refusal in self._send_batch(data, last):
+                if sequence >= first:  # not one of a batch that was interrupted
+                    refusals[sequence - first] = refusal
         return refusals
 
     def dump(self, kind: int, body: bytes, doing: str) -> Iterator[Message]:
@@ -181,21 +190,18 @@ class RouteSocket:
                         raise refusal.error(doing)
                     return
 
-    def _send_batch(self, requests: Sequence[tuple[int, bytes]], flags: int) -> list[Refusal | None]:
-        """Requests in one send. Only the last one is acknowledged; the others where refused."""
-        first = self._sequence + 1
-        self._sequence += len(requests)
-        numbered = enumerate(requests, first)
-        messages = [_HEADER.pack(_HEADER.size + len(body), kind, flags, at, 0) + body for at, (kind, body) in numbered]
-        kind, body = requests[-1]
-        messages[-1] = _message(kind, body, flags | NLM_F_ACK, self._sequence)
-        self._socket.send(b"".join(messages))
-        found: dict[int, Refusal | None] = {}
-        while self._sequence not in found:
-            for kind, flags, sequence, body in self._receive():
-                if kind == _NLMSG_ERROR and sequence >= first:
-                    found[sequence] = _refusal(flags, body, _ERROR_BYTES)
-        return [found.get(number) for number in range(first, self._sequence + 1)]
+    def _send_batch(self, data: bytearray, last: int) -> Iterator[tuple[int, Refusal]]:
+        """Send requests whose last one stands at `last`: those refused, by sequence number. Only the last one is
+        acknowledged; the others answer where they are refused."""
+        size, kind, flags, self._sequence, _ = _HEADER.unpack_from(data, last)
+        _HEADER.pack_into(data, last, size, kind, flags | NLM_F_ACK, self._sequence, 0)
+        self._socket.send(data)
+        answered = 0
+        while answered != self._sequence:
+            for kind, flags, answered, body in self._receive():
+                refusal = _refusal(flags, body, _ERROR_BYTES) if kind == _NLMSG_ERROR else None
+                if refusal is not None:
+                    yield answered, refusal
 
     def _answer(self, wanted: int) -> tuple[list[Message], Refusal | None]:
         """The messages up to the acknowledgement, or to the end of a dump."""
@@ -223,6 +229,41 @@ class RouteSocket:
 
 def _message(kind: int, body: bytes, flags: int, sequence: int) -> bytes:
     return _HEADER.pack(_HEADER.size + len(body), kind, flags, sequence, 0) + body + bytes(-len(body) % 4)
+
+
+def _datagrams(requests: Iterable[Requests], flags: int, first: int, most: int) -> Iterator[tuple[bytearray, int]]:
+    """Messages numbered from `first`, at most so many in one: each datagram, and where its last message starts."""
+    data, count, last = bytearray(), 0, 0
+    for one in requests:
+        size = _HEADER.size + len(one.before) + sum(map(len, one.each[:1])) + len(one.behind)
+        done = 0
+        while done < len(one.each):
+            room = min(most - count, (_BATCH_BYTES - len(data)) // size)
+            if room <= 0 and count:
+                yield data, last
+                data, count = bytearray(), 0
+                continue
+            more = one._replace(each=one.each[done : done + max(room, 1)])
+            data += _messages(more, flags, first)
+            taken = len(more.each)
+            first, count, done, last = first + taken, count + taken, done + taken, len(data) - size
+    if count:
+        yield data, last
+
+
+def _messages(requests: Requests, flags: int, first: int) -> bytearray:
+    """Their messages, numbered from `first`. All are laid out at once, then each byte that differs is put into all: a
+    tenth of the time of making them one by one."""
+    kind, before, each, behind = requests
+    at = _HEADER.size + len(before)
+    size = at + len(each[0]) + len(behind)
+    data = bytearray(_HEADER.pack(size, kind, flags, 0, 0) + before + each[0] + behind) * len(each)
+    numbers = struct.pack(f"={len(each)}I", *range(first, first + len(each)))
+    for column, values in ((_SEQUENCE_AT, numbers), (at, b"".join(each))):
+        width = len(values) // len(each)
+        for byte in range(width):
+            data[column + byte :: size] = values[byte::width]
+    return data
 
 
 def _refusal(flags: int, body: bytes, tlvs: int) -> Refusal | None:

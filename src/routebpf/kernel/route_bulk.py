@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import socket
 import struct
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from functools import cached_property
 from itertools import groupby
@@ -22,6 +22,7 @@ from routebpf.kernel.netlink import (
     NLM_F_REPLACE,
     NetlinkError,
     Refusal,
+    Requests,
     Rest,
     RouteSocket,
     attributes,
@@ -261,29 +262,27 @@ def _read_odd(body: bytes, shapes: Shapes) -> Route:
     return Route(shape, route.dst)
 
 
-# Changes of many routes at once: the refusal of each, in order.
+# Changes of many routes at once: those that were refused, by their place among all.
 
 
-def replace_routes(sock: RouteSocket, routes: Iterable[tuple[Alike, BpfEncap | None]]) -> list[Refusal | None]:
+def replace_routes(sock: RouteSocket, routes: Iterable[tuple[Alike, BpfEncap | None]]) -> dict[int, Refusal]:
     """Put each in the place of the route with its key, with that encap."""
     return sock.batch(_requests(RTM_NEWROUTE, routes), flags=NLM_F_REPLACE)
 
 
-def add_routes(sock: RouteSocket, routes: Iterable[tuple[Alike, BpfEncap | None]]) -> list[Refusal | None]:
+def add_routes(sock: RouteSocket, routes: Iterable[tuple[Alike, BpfEncap | None]]) -> dict[int, Refusal]:
     """Add routes that are not there, with that encap."""
     return sock.batch(_requests(RTM_NEWROUTE, routes), flags=NLM_F_CREATE | NLM_F_EXCL)
 
 
-def remove_routes(sock: RouteSocket, routes: Iterable[Alike]) -> list[Refusal | None]:
+def remove_routes(sock: RouteSocket, routes: Iterable[Alike]) -> dict[int, Refusal]:
     """Delete routes, whatever programs are on them."""
     # An encap could only be named with the fds of its programs.
     return sock.batch(_requests(RTM_DELROUTE, ((one, None) for one in routes)))
 
 
-def _requests(kind: int, routes: Iterable[tuple[Alike, BpfEncap | None]]) -> list[tuple[int, bytes]]:
-    made: list[tuple[int, bytes]] = []
+def _requests(kind: int, routes: Iterable[tuple[Alike, BpfEncap | None]]) -> Iterator[Requests]:
     for (shape, destinations), encap in routes:
         before, behind = shape.request(encap)
         named = destinations if shape.dst_len else [b""] * len(destinations)
-        made += [(kind, before + dst + behind) for dst in named]
-    return made
+        yield Requests(kind, before, named, behind)

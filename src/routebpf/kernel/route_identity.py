@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import socket
 import struct
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from itertools import groupby
+from operator import itemgetter
 from typing import Any, NamedTuple, NewType
 
 from routebpf.kernel.routes import RT_TABLE_MAIN, RTA, RTNH_F_ONLINK, KernelRoute, NextHop
@@ -73,6 +75,15 @@ def tables_of(keys: Iterable[RouteKey]) -> set[tuple[int, int]]:
     """The families and tables of keys."""
     places = [_PLACE.unpack(place) for place in {key[: _PLACE.size] for key in keys}]
     return {(family, table) for family, _, _, _, _, table, _ in places}
+
+
+def runs(items: Iterable[Any], *of: Callable[[Any], Any]) -> Iterator[tuple[tuple[Any, ...], list[Any]]]:
+    """Neighbours for which each of the functions `of` (two or more) gives the same: what they give, and the items.
+    Routes of a table come in few of them, so that a function of C is called for each, and Python's for each run."""
+    items = list(items)
+    rows = zip(*(map(one, items) for one in of), items, strict=True)
+    for same, run in groupby(rows, itemgetter(*range(len(of)))):
+        yield same, [row[-1] for row in run]
 
 
 def key_text(key: RouteKey) -> str:

@@ -31,7 +31,7 @@ def probe_encap() -> str:
     with load_program(Program("probe", "", "LWT_XMIT", code, ()), license="GPL", maps={}) as program:
         encap = BpfEncap(xmit=EncapProgram("probe", program.fd))
         with RouteSocket() as sock:
-            (refusal,) = put_routes(sock, [route.with_encap(encap)])
+            refusal = put_routes(sock, [route.with_encap(encap)]).get(0)
     if refusal is None:
         raise Error("the kernel made a route by a device that is not there")
     if refusal.errno != errno.ENODEV:

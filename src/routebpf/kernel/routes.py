@@ -22,6 +22,7 @@ from routebpf.kernel.netlink import (
     Attributes,
     NetlinkError,
     Refusal,
+    Requests,
     RouteSocket,
     attributes,
     read_attributes,
@@ -249,9 +250,9 @@ def put_route(sock: RouteSocket, route: KernelRoute, how: How = "add") -> None:
     sock.request(RTM_NEWROUTE, route_request(route), f"{how} route {route.prefix}", flags=_FLAGS[how])
 
 
-def put_routes(sock: RouteSocket, routes: Sequence[KernelRoute], how: How = "add") -> list[Refusal | None]:
-    """As `put_route`, many at once: the refusal of each, None where there is none."""
-    return sock.batch([(RTM_NEWROUTE, route_request(one)) for one in routes], flags=_FLAGS[how])
+def put_routes(sock: RouteSocket, routes: Sequence[KernelRoute], how: How = "add") -> dict[int, Refusal]:
+    """As `put_route`, many at once: those that were refused, by their place in `routes`."""
+    return sock.batch((Requests(RTM_NEWROUTE, b"", [route_request(one)]) for one in routes), flags=_FLAGS[how])
 
 
 def delete_route(sock: RouteSocket, route: KernelRoute) -> None:
