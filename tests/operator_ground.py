@@ -18,6 +18,7 @@ from routebpf.kernel.attach_targets import NewRoute, Selection, parse_prefix
 from routebpf.kernel.detach import Detached, detach
 from routebpf.kernel.ledger import identify
 from routebpf.kernel.namespaces import Namespace, create_namespace, remove_namespace, write_sysctl
+from routebpf.kernel.route_identity import RouteKey
 from routebpf.objects.model import Object
 
 DEVICES = """
@@ -91,6 +92,10 @@ class OperatorGround:
         return self.ip(*(["-6"] if ":" in prefix else []), "route show exact", prefix, *words)
 
     def attach(self, source: Object, *prefixes: str, **options: Any) -> list[Attached]:
+        """What was done to the route of each prefix."""
+        return list(self.attach_by_key(source, *prefixes, **options).values())
+
+    def attach_by_key(self, source: Object, *prefixes: str, **options: Any) -> dict[RouteKey, Attached]:
         steps = {"on_step": options.pop("on_step")} if "on_step" in options else {}
         selector = options.pop("program", None)
         given = AttachOptions(**_with_selection(options))
@@ -98,6 +103,10 @@ class OperatorGround:
         return attach(source, source.program(selector), wanted, given, namespace=self.namespace, **steps)
 
     def detach(self, *prefixes: str, **options: Any) -> list[Detached]:
+        """What was done to the route of each prefix."""
+        return list(self.detach_by_key(*prefixes, **options).values())
+
+    def detach_by_key(self, *prefixes: str, **options: Any) -> dict[RouteKey, Detached]:
         options = _with_selection(options)
         selection = options.pop("selection", Selection())
         wanted = [parse_prefix(one) for one in prefixes] or None

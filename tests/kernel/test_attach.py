@@ -475,14 +475,13 @@ def test_routes_of_many_kinds_in_one_go_are_told_in_the_order_asked_for(ground, 
     before = ground.routes()
     wanted = ["fd91::/32", *prefixes[::-1], "fd90::/32"]
     ground.attach(read(DROP), *prefixes[::7])
-    done = ground.attach(read(PASS), *wanted, *wanted)
-    assert [one.key for one in done] == [one.route.key for one in done]
-    assert [read_key(one.key).prefix for one in done] == wanted
-    assert {read_key(one.key).prefix for one in done if one.what == "replace"} == set(prefixes[::7])
+    done = ground.attach_by_key(read(PASS), *wanted, *wanted)
+    assert [read_key(one).prefix for one in done] == wanted
+    assert {read_key(key).prefix for key, one in done.items() if one.what == "replace"} == set(prefixes[::7])
     assert ground.bare_routes() == before
     assert {one[0] for one in state(ground)} == {"attached"}
-    undone = ground.detach(*wanted)
-    assert [read_key(one.key).prefix for one in undone] == wanted
+    undone = ground.detach_by_key(*wanted)
+    assert [read_key(one).prefix for one in undone] == wanted
     assert ground.routes() == before
 
 

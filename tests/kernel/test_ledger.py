@@ -243,7 +243,7 @@ def test_the_ledger_says_in_plain_words_what_is_attached(ground, read):
     (done,) = ground.attach(read(OLD_PROGRAM), PREFIX, headroom=14)
     said = json.loads((ground.run / ground.pins.name / "ledger.json").read_text())
     (route,) = said["routes"]
-    assert (route["destinations"], route["length"], route["table"]) == (["192.168.9.0"], 24, 254)
+    assert (route["destinations"], route["length"], route["table"]) == ("c0a80900", 24, 254)
     assert route["carries"] == [{"xmit": done.program}, 14]
     (program,) = said["programs"]
     assert (program["name"], program["function"], program["program_type"]) == (done.program, "count", "LWT_XMIT")
@@ -275,7 +275,7 @@ def test_a_damaged_ledger_is_told_and_nothing_is_changed(ground, read):
     path = ground.run / ground.pins.name / "ledger.json"
     whole = path.read_bytes()
     wrong = whole.replace(b'"family":2', b'"family":"x"')
-    for damage in (b"", b"{", b"[]", b'{"format": 1}', whole[:-20], wrong, b"[" * 100_000, b"\xff" * 5_000):
+    for damage in (b"", b"{", b"[]", b'{"format": 2}', whole[:-20], wrong, b"[" * 100_000, b"\xff" * 5_000):
         path.write_bytes(damage)
         for act in (lambda: ground.detach(PREFIX), lambda: list_attached(ground.namespace)):
             with pytest.raises(InputError, match=r"ledger\.json: it is damaged") as error:
@@ -307,7 +307,7 @@ def test_an_attach_that_finds_no_room_for_the_ledger_leaves_nothing(ground, read
 def test_the_ledger_of_another_version_is_left_alone(ground, read):
     ground.attach(read(OLD_PROGRAM), PREFIX)
     path = ground.run / ground.pins.name / "ledger.json"
-    path.write_text(path.read_text().replace('"format":1', '"format":2'))
+    path.write_text(path.read_text().replace('"format":2', '"format":3'))
     with pytest.raises(InputError, match="another version of routebpf"):
         ground.detach(PREFIX)
 

@@ -24,6 +24,7 @@ from routebpf.errors import RejectedError
 
 if TYPE_CHECKING:
     from routebpf.kernel.attach import Attached
+    from routebpf.kernel.route_identity import RouteKey
 
 _SHOWN = 20
 # What was done, and what would be.
@@ -99,14 +100,14 @@ def command(
             click.echo(error.log, err=True)
         raise
     if as_json:
-        print_json({"dry_run": dry_run, "routes": [_as_json(one) for one in done]})
+        print_json({"dry_run": dry_run, "routes": [_as_json(key, one) for key, one in done.items()]})
     else:
         _print(done, dry_run=dry_run)
 
 
-def _as_json(one: Attached) -> dict[str, Any]:
+def _as_json(key: RouteKey, one: Attached) -> dict[str, Any]:
     return {
-        **key_json(one.key),
+        **key_json(key),
         "what": one.what,
         "hook": one.hook,
         "program": one.program,
@@ -115,22 +116,22 @@ def _as_json(one: Attached) -> dict[str, Any]:
     }
 
 
-def _print(done: list[Attached], *, dry_run: bool) -> None:
+def _print(done: dict[RouteKey, Attached], *, dry_run: bool) -> None:
     if len(done) > _SHOWN:
-        for what, count in Counter(one.what for one in done).items():
+        for what, count in Counter(one.what for one in done.values()).items():
             click.echo(f"{_WORDS[what][dry_run]}: {count:,} routes")
     else:
-        for one in done:
-            click.echo(_line(one, dry_run=dry_run))
-    kept = sorted({name for one in done for name in one.kept_maps})
+        for key, one in done.items():
+            click.echo(_line(key, one, dry_run=dry_run))
+    kept = sorted({name for one in done.values() for name in one.kept_maps})
     if kept:
         click.echo(f"maps that keep their content: {', '.join(kept)}")
 
 
-def _line(one: Attached, *, dry_run: bool) -> str:
+def _line(key: RouteKey, one: Attached, *, dry_run: bool) -> str:
     from routebpf.kernel.route_identity import key_text
 
-    route = key_text(one.key)
+    route = key_text(key)
     others = ", ".join(f"{name} ({hook})" for hook, name in one.had.items() if hook != one.hook)
     beside = f", beside {others}" if others else ""
     if one.what == "unchanged":

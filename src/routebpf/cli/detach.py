@@ -22,6 +22,7 @@ from routebpf.cli.route_options import (
 
 if TYPE_CHECKING:
     from routebpf.kernel.detach import Detached
+    from routebpf.kernel.route_identity import RouteKey
 
 _SHOWN = 20
 # What was done, and what would be.
@@ -75,25 +76,25 @@ def command(
         namespace=namespace_named(namespace),
     )
     if as_json:
-        print_json({"dry_run": dry_run, "routes": [_as_json(one) for one in done]})
+        print_json({"dry_run": dry_run, "routes": [_as_json(key, one) for key, one in done.items()]})
         return
     if not done:
         click.echo("nothing is attached")
     elif len(done) > _SHOWN:
-        for what, count in Counter(one.what for one in done).items():
+        for what, count in Counter(one.what for one in done.values()).items():
             click.echo(f"{_WORDS[what][dry_run]}: {count:,} routes")
     else:
-        for one in done:
-            click.echo(_line(one, dry_run=dry_run))
+        for key, one in done.items():
+            click.echo(_line(key, one, dry_run=dry_run))
 
 
-def _as_json(one: Detached) -> dict[str, Any]:
-    return {**key_json(one.key), "what": one.what, "had": one.had, "is_as_before": one.is_as_before}
+def _as_json(key: RouteKey, one: Detached) -> dict[str, Any]:
+    return {**key_json(key), "what": one.what, "had": one.had, "is_as_before": one.is_as_before}
 
 
-def _line(one: Detached, *, dry_run: bool) -> str:
+def _line(key: RouteKey, one: Detached, *, dry_run: bool) -> str:
     from routebpf.kernel.route_identity import key_text
 
     names = ", ".join(f"{name} ({hook})" for hook, name in one.had.items())
     changed = "" if one.is_as_before else "; not as it was: others have changed it since, or had a program on it"
-    return f"{key_text(one.key)}: {_WORDS[one.what][dry_run]}{f' {names}' if one.what == 'detach' else ''}{changed}"
+    return f"{key_text(key)}: {_WORDS[one.what][dry_run]}{f' {names}' if one.what == 'detach' else ''}{changed}"

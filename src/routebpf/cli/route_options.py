@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -71,29 +72,30 @@ def namespace_named(name: str | None) -> Namespace | None:
 
 
 def read_prefixes(given: tuple[str, ...], file: str | None) -> list[Prefix]:
-    """The prefixes of arguments and a file, each once. Raises InputError, with the line, for what is none."""
+    """The prefixes of arguments and a file. Raises InputError, with the line, for what is none."""
     from routebpf.kernel.attach_targets import parse_prefix
 
     found = [parse_prefix(one) for one in given]
-    for number, line in enumerate(_lines(file) if file is not None else (), 1):
-        text = line.partition("#")[0].strip()
-        if not text:
-            continue
+    lines = _lines(file) if file is not None else []
+    for line in filter(None, dict.fromkeys(lines)):
         try:
-            found.append(parse_prefix(text))
+            found.append(parse_prefix(line))
         except InputError as error:
-            raise InputError(f"{file}:{number}: {error}") from None
-    return list(dict.fromkeys(found))
+            raise InputError(f"{file}:{lines.index(line) + 1}: {error}") from None
+    return found
 
 
 def _lines(file: str) -> list[str]:
-    if file == _STANDARD_INPUT:
-        return sys.stdin.read().splitlines()
+    """The lines of a file without comments and white space around them."""
     try:
-        with open(file, encoding="utf-8", errors="surrogateescape") as text:
-            return text.read().splitlines()
+        if file == _STANDARD_INPUT:
+            text = sys.stdin.read()
+        else:
+            with open(file, encoding="utf-8", errors="surrogateescape") as opened:
+                text = opened.read()
     except OSError as error:
         raise InputError(f"cannot read prefixes from {file}: {error.strerror}") from error
+    return [line.strip() for line in re.sub("#.*", "", text).splitlines()]
 
 
 def key_json(key: RouteKey) -> dict[str, Any]:

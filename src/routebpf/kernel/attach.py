@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from operator import attrgetter
 from typing import Literal, NamedTuple
 
 from routebpf.errors import Error, InputError
@@ -41,7 +42,7 @@ from routebpf.kernel.attached_programs import (
 from routebpf.kernel.ledger import Carried, Entry, ProgramRecord
 from routebpf.kernel.namespaces import Namespace
 from routebpf.kernel.route_bulk import Route, Shape
-from routebpf.kernel.route_identity import RouteKey, key_text, route_text
+from routebpf.kernel.route_identity import RouteKey, key_text, route_text, runs
 from routebpf.objects.model import Object, Program
 
 What = Literal["attach", "replace", "create", "unchanged"]
@@ -61,21 +62,14 @@ class AttachOptions(NamedTuple):
 
 
 class Attached(NamedTuple):
-    """What was done to a route (or would be, in a dry run). `shape`: of the route as it was, or as it was made; `had`:
-    programs that were there, by hook; `program`: what it is called on the route; `kept_maps`: of the program before."""
+    """What was done to a route (or would be, in a dry run). `program`: what it is called on the route; `had`: programs
+    that were there, by hook; `kept_maps`: of the program before."""
 
     what: What
-    key: RouteKey
-    shape: Shape
     hook: str
     program: str
     had: dict[str, str]
     kept_maps: tuple[str, ...] = ()
-
-    @property
-    def route(self) -> Route:
-        """The route as it was, or as it was made."""
-        return self.shape.route_at(self.key)
 
 
 class _Target(NamedTuple):
@@ -110,8 +104,9 @@ def attach(
     *,
     namespace: Namespace | None = None,
     on_step: Step = no_step,
-) -> list[Attached]:
-    """Put a program on the routes of prefixes, all or none. The program is loaded once for all.
+) -> dict[RouteKey, Attached]:
+    """Put a program on the routes of prefixes, all or none. The program is loaded once for all. Returns what was done
+    to each route, in the order of the prefixes.
 
     A route that carries the same program already stays as it is; another program of ours is replaced, and maps whose
     definition is unchanged are kept. What others put there is only replaced with `force`. `on_step` is called with a
@@ -164,42 +159,50 @@ def _earlier(target: _Target, hook: str) -> str | None:
 def _find_targets(operation: Operation, prefixes: Sequence[Prefix], options: AttachOptions) -> dict[RouteKey, _Target]:
     """The target that the route of each prefix belongs to. Raises one InputError for all that are wrong."""
     routes = operation.list_table({one.family for one in prefixes}, options.selection.table)
-    by_prefix, entries = routes.by_prefix.get, operation.ledger.book.entries
-    takes_any = options.selection.is_any
     found: dict[RouteKey, _Target] = {}
-    targets: dict[tuple[Shape, int], _Target] = {}
+    known: dict[tuple[Shape, int], _Target] = {}
     errors: list[InputError] = []
-    for prefix in prefixes:
+    for (there,), alike in runs(prefixes, routes.by_prefix.get):
         try:
-            there = by_prefix(prefix, ())
-            is_plain = takes_any and len(there) == 1
-            shape = there[0] if is_plain else choose_shape(there, prefix, options.selection, operation.devices)
-            if shape is None:
-                target, key = _make_target(operation, prefix, options)
-            else:
-                key = RouteKey(shape.place + prefix.address)
-                entry = entries.get(key)
-                kind = (shape, id(entry))
-                if kind not in targets:
-                    targets[kind] = _check_target(operation, shape.route_at(key), entry, options)
-                target = targets[kind]
-        except InputError as error:
-            errors.append(error)
-        else:
-            if key not in found:
-                found[key] = target
-                target.keys.append(key)
+            found |= _targets_of(operation, there or (), alike, options, known)
+        except InputError:
+            for one in alike:  # each has an error of its own
+                try:
+                    found |= _targets_of(operation, there or (), [one], options, known)
+                except InputError as error:
+                    errors.append(error)
     if errors:
         raise problems(errors, len(prefixes))
+    for (target,), keys in runs(found, found.get):
+        target.keys.extend(keys)
     return found
 
 
-def _make_target(operation: Operation, prefix: Prefix, options: AttachOptions) -> tuple[_Target, RouteKey]:
+def _targets_of(
+    operation: Operation, there: Sequence[Shape], prefixes: Sequence[Prefix], options: AttachOptions,
+    known: dict[tuple[Shape, int], _Target],
+) -> dict[RouteKey, _Target]:  # fmt: skip
+    """The targets that the routes of prefixes belong to, whose routes are of the same shapes. `known`: by shape and
+    entry, those that there are so far."""
+    shape = choose_shape(there, prefixes[0], options.selection, operation.devices)
+    if shape is None:
+        return dict(_make_target(operation, one, options) for one in prefixes)
+    found: dict[RouteKey, _Target] = {}
+    keys = map(shape.place.__add__, map(attrgetter("address"), prefixes))
+    for (entry,), alike in runs(keys, operation.ledger.book.entries.get):
+        kind = (shape, id(entry))
+        if kind not in known:
+            known[kind] = _check_target(operation, shape.route_at(alike[0]), entry, options)
+        found |= dict.fromkeys(alike, known[kind])
+    return found
+
+
+def _make_target(operation: Operation, prefix: Prefix, options: AttachOptions) -> tuple[RouteKey, _Target]:
     """A route that is not there."""
     if options.create is None:
         raise missing_route(operation.sock, prefix, options.selection, operation.devices)
     made = new_route(operation.sock, prefix, options.selection, options.create, operation.devices)
-    return _Target([], made.shape, True, None, _NOTHING), made.key
+    return made.key, _Target([], made.shape, True, None, _NOTHING)
 
 
 def _check_target(operation: Operation, route: Route, entry: Entry | None, options: AttachOptions) -> _Target:
@@ -255,17 +258,13 @@ def _what(target: _Target, planned: Carried) -> What:
     return "replace" if target.shape.programs else "attach"
 
 
-def _report(found: Mapping[RouteKey, _Target], plans: Sequence[_Plan], hook: str) -> list[Attached]:
+def _report(found: Mapping[RouteKey, _Target], plans: Sequence[_Plan], hook: str) -> dict[RouteKey, Attached]:
     """What was done to each route, in the order of `found`."""
-    told: dict[int, tuple[What, str, dict[str, str], tuple[str, ...]]] = {}
+    told: dict[int, Attached] = {}
     for target, _, what, chosen in plans:
         kept = chosen.kept_maps if isinstance(chosen, LoadedProgram) else ()
-        told[id(target)] = (what, chosen.name, {} if target.is_new else target.shape.programs, kept)
-    done = []
-    for key, target in found.items():
-        what, program, had, kept = told[id(target)]
-        done.append(Attached(what, key, target.shape, hook, program, had, kept))
-    return done
+        told[id(target)] = Attached(what, hook, chosen.name, {} if target.is_new else target.shape.programs, kept)
+    return {key: told[id(target)] for key, target in found.items()}
 
 
 def _change(operation: Operation, plans: Sequence[_Plan]) -> None:

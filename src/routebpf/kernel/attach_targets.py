@@ -6,6 +6,7 @@ import socket
 import struct
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
+from itertools import repeat
 from typing import NamedTuple
 
 from routebpf.errors import InputError
@@ -63,11 +64,6 @@ class Selection(NamedTuple):
     metric: int | None = None
     tos: int | None = None
     device: str | None = None
-
-    @property
-    def is_any(self) -> bool:
-        """Whether any route of the prefix that is in the table will do."""
-        return self.metric is None and self.tos is None and self.device is None
 
 
 class NewRoute(NamedTuple):
@@ -146,9 +142,8 @@ class Routes:
         """The shapes of the routes of a prefix, by what a `Prefix` is made of."""
         found: dict[tuple[int, bytes, int], tuple[Shape, ...]] = {}
         for shape, destinations in self._alike:
-            family, bits, own = shape.route.family, shape.dst_len, (shape,)
-            for dst in destinations:
-                prefix = (family, dst, bits)
+            own = (shape,)
+            for prefix in zip(repeat(shape.route.family), destinations, repeat(shape.dst_len)):
                 found[prefix] = found[prefix] + own if prefix in found else own
         return found
 
@@ -157,8 +152,7 @@ class Routes:
         """The shape of the first route with a key, which is the one that a replace reaches."""
         found: dict[bytes, Shape] = {}
         for shape, destinations in reversed(self._alike):
-            place = shape.place
-            found |= dict.fromkeys([place + dst for dst in destinations], shape)
+            found.update(zip(map(shape.place.__add__, destinations), repeat(shape)))
         return found
 
     def shapes_at(self, keys: Sequence[RouteKey]) -> dict[Shape | None, RouteKey]:

@@ -28,13 +28,10 @@ What = Literal["detach", "delete", "gone", "changed"]
 class Detached(NamedTuple):
     """What was done to a route (or would be, in a dry run). "gone" and "changed": by others, before; it stays so.
 
-    `shape`: of the route as it was; `had`: programs that were there, by hook; `is_as_before`: it is what it was when we
-    came.
+    `had`: programs that were there, by hook; `is_as_before`: it is what it was when we came.
     """
 
     what: What
-    key: RouteKey
-    shape: Shape | None
     had: dict[str, str]
     is_as_before: bool = True
 
@@ -67,8 +64,9 @@ def detach(
     dry_run: bool = False,
     namespace: Namespace | None = None,
     on_step: Step = no_step,
-) -> list[Detached]:
-    """Take our programs off the routes of prefixes, all or none; None: off all routes of the namespace.
+) -> dict[RouteKey, Detached]:
+    """Take our programs off the routes of prefixes, all or none; None: off all routes of the namespace. Returns what
+    was done to each route, in the order of the prefixes.
 
     `hook`: only that of "in", "out", "xmit". What others put there is only taken off with `force`. Raises InputError
     for a prefix whose route carries nothing of ours: nothing is changed then.
@@ -218,12 +216,9 @@ def _change(operation: Operation, plans: Sequence[_Plan]) -> None:
     finish(operation, ours)
 
 
-def _report(found: Mapping[RouteKey, _Target], plans: Sequence[_Plan]) -> list[Detached]:
+def _report(found: Mapping[RouteKey, _Target], plans: Sequence[_Plan]) -> dict[RouteKey, Detached]:
     """What was done to each route, in the order of `found`."""
-    told = {id(one.target): one for one in plans}
-    done = []
-    for key, target in found.items():
-        _, what, is_as_before = told[id(target)]
-        had = target.shape.programs if target.shape else {}
-        done.append(Detached(what, key, target.shape, had, is_as_before))
-    return done
+    told: dict[int, Detached] = {}
+    for target, what, is_as_before in plans:
+        told[id(target)] = Detached(what, target.shape.programs if target.shape else {}, is_as_before)
+    return {key: told[id(target)] for key, target in found.items()}

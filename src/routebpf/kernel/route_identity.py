@@ -78,11 +78,11 @@ def tables_of(keys: Iterable[RouteKey]) -> set[tuple[int, int]]:
 
 
 def runs(items: Iterable[Any], *of: Callable[[Any], Any]) -> Iterator[tuple[tuple[Any, ...], list[Any]]]:
-    """Neighbours for which each of the functions `of` (two or more) gives the same: what they give, and the items.
-    Routes of a table come in few of them, so that a function of C is called for each, and Python's for each run."""
+    """Neighbours for which each of the functions `of` gives the same: what they give, and the items. Routes of a table
+    come in few such runs, so that functions of C are called for each route, and Python's for each run."""
     items = list(items)
     rows = zip(*(map(one, items) for one in of), items, strict=True)
-    for same, run in groupby(rows, itemgetter(*range(len(of)))):
+    for same, run in groupby(rows, itemgetter(slice(len(of)))):
         yield same, [row[-1] for row in run]
 
 

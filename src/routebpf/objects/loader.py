@@ -11,7 +11,6 @@ from routebpf.objects.btf import Btf
 from routebpf.objects.btf_ext import BtfExt, read_btf_ext
 from routebpf.objects.btf_placement import place_kconfig, place_variables
 from routebpf.objects.code import CodeSection, choose_programs, read_code
-from routebpf.objects.core_reloc import apply_core_relocations
 from routebpf.objects.elf import Elf, read_elf
 from routebpf.objects.externs import find_externs, is_in_kernel, kconfig_map
 from routebpf.objects.global_data import data_maps
@@ -48,7 +47,9 @@ def load_object(
     code = read_code(elf, ext)
     chosen = choose_programs(elf, code, program_type)
     poisons = {}
-    if btf and ext:
+    if btf and ext and ext.relocations:
+        from routebpf.objects.core_reloc import apply_core_relocations  # only here: most objects have none
+
         poisons = apply_core_relocations(code, ext, btf, btf if target_btf is None else target_btf, path)
     definitions, program_arrays = _map_definitions(elf, btf, code)
     globals_by_section = data_maps(elf, btf)
