@@ -73,16 +73,16 @@ def namespace_named(name: str | None) -> Namespace | None:
 
 def read_prefixes(given: tuple[str, ...], file: str | None) -> list[Prefix]:
     """The prefixes of arguments and a file. Raises InputError, with the line, for what is none."""
-    from routebpf.kernel.attach_targets import parse_prefix
+    from routebpf.kernel.attach_targets import PrefixError, parse_prefix, parse_prefixes
 
     found = [parse_prefix(one) for one in given]
-    lines = _lines(file) if file is not None else []
-    for line in filter(None, dict.fromkeys(lines)):
-        try:
-            found.append(parse_prefix(line))
-        except InputError as error:
-            raise InputError(f"{file}:{lines.index(line) + 1}: {error}") from None
-    return found
+    if file is None:
+        return found
+    lines = _lines(file)
+    try:
+        return found + parse_prefixes(filter(None, lines))
+    except PrefixError as error:
+        raise InputError(f"{file}:{lines.index(error.text) + 1}: {error}") from None
 
 
 def _lines(file: str) -> list[str]:

@@ -6,7 +6,8 @@ import socket
 import struct
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
-from itertools import repeat
+from itertools import groupby, repeat
+from operator import itemgetter
 from typing import NamedTuple
 
 from routebpf.errors import InputError
@@ -87,32 +88,58 @@ class Devices:
         return self._indexes[name]
 
 
+class PrefixError(InputError):
+    """`text` is no prefix."""
+
+    def __init__(self, text: str, why: str) -> None:
+        super().__init__(f"{text!r} is no prefix{why}")
+        self.text = text
+
+
 def parse_prefix(text: str) -> Prefix:
-    """10.0.0.0/8, 10.0.0.1 (a host), 2001:db8::/32, default (0.0.0.0/0). Raises InputError."""
+    """10.0.0.0/8, 10.0.0.1 (a host), 2001:db8::/32, default (0.0.0.0/0). Raises PrefixError."""
     address, slash, length = text.partition("/")
-    family = _INET6 if ":" in address else _INET
+    plain = _plain_prefixes([address], slash + length)
+    return plain[0] if plain else _network(text)
+
+
+def parse_prefixes(texts: Iterable[str]) -> list[Prefix]:
+    """As `parse_prefix`, many: neighbours of one length together, which takes half the time."""
+    found: list[Prefix] = []
+    for (slash, length), run in groupby((text.partition("/") for text in texts), itemgetter(1, 2)):
+        addresses = [address for address, _, _ in run]
+        behind = slash + length
+        found += _plain_prefixes(addresses, behind) or [parse_prefix(one + behind) for one in addresses]
+    return found
+
+
+def _plain_prefixes(addresses: Sequence[str], behind: str) -> list[Prefix] | None:
+    """Prefixes of one family and length, which stands `behind` them; None if one may be wrong, or is written oddly."""
+    family = _INET6 if ":" in addresses[0] else _INET
     try:
-        packed = socket.inet_pton(family, address)
-        bits, of_host = _LENGTHS[family][slash + length]
+        bits, of_host = _LENGTHS[family][behind]
+        packed = list(map(socket.inet_pton, repeat(family), addresses))
     except (OSError, ValueError, KeyError):
-        return Prefix(_INET, bytes(4), 0) if text == "default" else _network(text)
-    if int.from_bytes(packed) & of_host:
-        return _network(text)
-    return Prefix(family, packed, bits)
+        return None
+    if any(map(of_host.__and__, map(int.from_bytes, packed))):
+        return None
+    return list(map(Prefix, repeat(family), packed, repeat(bits)))
 
 
 def _network(text: str) -> Prefix:
     """The rarer ways to write a prefix, and the errors."""
     from ipaddress import ip_network
 
+    if text == "default":
+        return Prefix(_INET, bytes(4), 0)
     try:
         network = ip_network(text)
     except ValueError:
         try:
             meant = ip_network(text, strict=False)
         except ValueError:
-            raise InputError(f"{text!r} is no prefix; one is 10.0.0.0/8 or 2001:db8::/32") from None
-        raise InputError(f"{text!r} is no prefix: it has bits beyond its length; did you mean {meant}?") from None
+            raise PrefixError(text, "; one is 10.0.0.0/8 or 2001:db8::/32") from None
+        raise PrefixError(text, f": it has bits beyond its length; did you mean {meant}?") from None
     return Prefix(_INET if network.version == 4 else _INET6, network.network_address.packed, network.prefixlen)
 
 
