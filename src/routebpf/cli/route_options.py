@@ -72,15 +72,16 @@ def namespace_named(name: str | None) -> Namespace | None:
 
 
 def read_prefixes(given: tuple[str, ...], file: str | None) -> list[Prefix]:
-    """The prefixes of arguments and a file. Raises InputError, with the line, for what is none."""
+    """The prefixes of arguments and a file; what is written twice counts once. Raises InputError, with the line, for
+    what is none."""
     from routebpf.kernel.attach_targets import PrefixError, parse_prefix, parse_prefixes
 
-    found = [parse_prefix(one) for one in given]
+    found = [parse_prefix(one) for one in dict.fromkeys(given)]
     if file is None:
         return found
     lines = _lines(file)
     try:
-        return found + parse_prefixes(filter(None, lines))
+        return found + parse_prefixes(filter(None, dict.fromkeys(lines)))
     except PrefixError as error:
         raise InputError(f"{file}:{lines.index(error.text) + 1}: {error}") from None
 

@@ -13,6 +13,7 @@ from routebpf.kernel.attach_operation import (
     Operation,
     Put,
     Step,
+    all_or_none,
     carry_out,
     finish,
     is_carried,
@@ -276,11 +277,12 @@ def _change(operation: Operation, plans: Sequence[_Plan]) -> None:
             entries |= dict.fromkeys(keys, Entry(_shape_before(target), carries, planned))
             puts.append(Put(keys, None if is_new else shape, carries, shape, planned))
         operation.ledger.write()
-    operation.step("planned")
-    carry_out(operation, puts, "attach to")
-    keys = [key for put in puts for key in put.keys]
-    routes = operation.read(keys)
-    operation.step("verified")
+    with all_or_none(operation, puts):
+        operation.step("planned")
+        carry_out(operation, puts, "attach to")
+        keys = [key for put in puts for key in put.keys]
+        routes = operation.read(keys)
+        operation.step("verified")
     finish(operation, keys, routes)
     _verify(operation, puts, routes)
 

@@ -168,22 +168,40 @@ class Put(NamedTuple):
     after: Shape | None
     planned: Carried
 
+    def is_done(self, shape: Shape | None) -> bool:
+        """Whether a route of that shape, None: one that is not there, is as it is to be."""
+        return shape is None if self.after is None else is_carried(shape, self.planned)
+
     def of(self, shape: Shape) -> Alike:
         """The routes, with that shape."""
         return Alike(shape, [key[-shape.dst_bytes :] for key in self.keys])
 
 
-def carry_out(operation: Operation, puts: Sequence[Put], doing: str) -> None:
-    """Make changes, all or none: where one is refused, those that were done are taken back. Raises its error."""
-    refused = put_all(operation, puts)
-    operation.step("replaced")
-    if not refused:
-        return
-    done = [one._replace(keys=[key for key in one.keys if key not in refused]) for one in puts]
-    put_all(operation, [Put(one.keys, one.after, one.planned, one.before, one.carried) for one in done])
+@contextmanager
+def all_or_none(operation: Operation, puts: Sequence[Put]) -> Iterator[None]:
+    """What changes in the kernel meanwhile is taken back if it ends with an error, or with Ctrl-C."""
+    try:
+        yield
+    except BaseException:
+        with open_route_socket(operation.namespace) as operation.sock:  # the old one may hold answers that nobody read
+            _take_back(operation, puts)
+        raise
+
+
+def _take_back(operation: Operation, puts: Sequence[Put]) -> None:
     keys = [key for one in puts for key in one.keys]
+    shape_at = operation.read(keys).by_key.get
+    done = [one._replace(keys=[key for key in one.keys if one.is_done(shape_at(key))]) for one in puts]
+    put_all(operation, [Put(one.keys, one.after, one.planned, one.before, one.carried) for one in done])
     finish(operation, keys)
-    raise _refused(refused, len(keys), doing)
+
+
+def carry_out(operation: Operation, puts: Sequence[Put], doing: str) -> None:
+    """Make changes. Raises one error for those that are refused."""
+    refused = put_all(operation, puts)
+    if refused:
+        raise _refused(refused, sum(len(one.keys) for one in puts), doing)
+    operation.step("replaced")
 
 
 def put_all(operation: Operation, puts: Sequence[Put]) -> dict[RouteKey, Refusal]:

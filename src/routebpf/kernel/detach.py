@@ -10,6 +10,7 @@ from routebpf.kernel.attach_operation import (
     Operation,
     Put,
     Step,
+    all_or_none,
     carry_out,
     finish,
     is_carried,
@@ -211,8 +212,9 @@ def _change(operation: Operation, plans: Sequence[_Plan]) -> None:
         carries = entry.carries if entry is not None else _NOTHING
         puts.append(Put(keys, shape, carries, None if what == "delete" else shape, left))
     operation.ledger.write()
-    operation.step("planned")
-    carry_out(operation, puts, "detach from")
+    with all_or_none(operation, puts):
+        operation.step("planned")
+        carry_out(operation, puts, "detach from")
     finish(operation, ours)
 
 

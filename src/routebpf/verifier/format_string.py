@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import re
 
-_MOST_VALUES = 12
 # A text, and a pointer without a kind, end the format or have a space or punctuation behind them, as the kernel's own
 # table of Latin-1 has these.
 _END = rb"(?=$|[\t-\r -/:-@\[-`{-~\xa0-\xbf\xd7\xf7])"
@@ -19,9 +18,8 @@ _DIRECTIVE = re.compile(
 
 
 def problem(text: bytes, values: int) -> str:
-    """Why the format cannot be used with `values` values, "" if it can. More values than it takes are no problem."""
-    if values > _MOST_VALUES:
-        return f"At most {_MOST_VALUES} values can be formatted."
+    """Why the format cannot be used with `values` values, "" if it can. More values than it takes are no problem; more
+    than 12 make the call fail."""
     if any(byte < 0x80 and not (0x20 <= byte < 0x7F or byte in b"\t\n\v\f\r") for byte in text):
         return "The format holds a control character."
     used = 0
