@@ -106,7 +106,7 @@ def test_the_next_run_removes_what_a_killed_process_left_and_nothing_else(folder
     """)
     assert child.stdout is not None
     name = child.stdout.readline().strip()
-    others = {"rbpf-1-1-other", "rbpf-mine"}
+    others = {"rbpf-1-1-1-other", "rbpf-mine", "rbpf-1-1-1-1"}  # the last: of a PID namespace that is not seen
     for one in others:
         (folder / one).touch()
     assert Namespace(name) not in namespaces.left_behind()
@@ -120,11 +120,34 @@ def test_the_next_run_removes_what_a_killed_process_left_and_nothing_else(folder
 
 def test_another_process_that_has_the_number_of_the_dead_one_does_not_keep_its_namespace(folder: Path) -> None:
     made = namespaces.create_namespace()
-    pid, start = made.name.split("-")[1:3]
-    reused = Namespace(f"rbpf-{pid}-{int(start) - 1}-0")
+    pid, start, place = made.name.split("-")[1:4]
+    reused = Namespace(f"rbpf-{pid}-{int(start) - 1}-{place}-0")
     Path(reused.path).touch()
     assert namespaces.left_behind() == [reused]
     assert namespaces.remove_left_behind() == [reused]
+    assert os.listdir(folder) == [made.name]
+
+
+@pytest.mark.parametrize(
+    "inside",
+    [
+        ["unshare", "--pid", "--fork", "--mount-proc"],
+        ["unshare", "--pid", "--fork"],
+        ["unshare", "--mount", "sh", "-c", 'umount --lazy /proc && exec "$@"', "sh"],
+    ],
+)
+def test_who_does_not_see_a_process_leaves_its_namespace_alone(folder: Path, inside: list[str]) -> None:
+    """In a PID namespace of its own, with the /proc of it or of another, and without /proc."""
+    made = namespaces.create_namespace()
+    script = f"""
+        from pathlib import Path
+        from routebpf.kernel import namespaces
+        namespaces.FOLDER = Path({str(folder)!r})
+        print(namespaces.remove_left_behind())
+    """
+    command = [*inside, sys.executable, "-c", textwrap.dedent(script)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.stdout, done.stderr) == ("[]\n", "")
     assert os.listdir(folder) == [made.name]
 
 

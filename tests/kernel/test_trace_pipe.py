@@ -67,6 +67,20 @@ def test_where_there_is_no_pipe_that_is_told(tmp_path: Path) -> None:
     assert "mount -t tracefs tracefs /sys/kernel/tracing" in done.stderr
 
 
+def test_where_somebody_else_reads_the_pipe_that_is_told(switch: Path, tmp_path: Path) -> None:
+    """The kernel gives it one reader, since Linux 6.6."""
+    pipe = switch.with_name("trace_pipe")
+    with pipe.open("rb", buffering=0):
+        with pytest.raises(OSError, match="Device or resource busy"):
+            pipe.open("rb", buffering=0)
+        done = run_with_tracefs_at(MOUNT, tmp_path)
+    assert done.returncode == 3
+    assert done.stderr == (
+        "routebpf: what programs print in the kernel: /sys/kernel/tracing/trace_pipe: somebody reads it,"
+        " and it has one reader\n"
+    )
+
+
 def test_where_tracing_is_off_that_is_told_since_nothing_would_come(switch: Path, tmp_path: Path) -> None:
     switch.write_text("0")
     done = run_with_tracefs_at(MOUNT, tmp_path)

@@ -26,10 +26,11 @@ def command(as_json: bool) -> None:
 
     Nothing is changed. Exits with 3 if something is missing without which no program goes on a route.
     """
+    from routebpf.hosts.kernel_probe import HOST
     from routebpf.kernel.features import FEATURES, probe_features
     from routebpf.kernel.route_probe import ENCAP
 
-    findings = probe_features([*FEATURES, ENCAP])
+    findings = probe_features([*FEATURES, ENCAP, HOST])
     if as_json:
         print_json(
             [

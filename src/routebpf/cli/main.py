@@ -6,6 +6,7 @@ Exit codes: 0 done; 1 the answer is no; 2 bad usage or bad input; 3 the machine 
 from __future__ import annotations
 
 import contextlib
+import errno
 import io
 import os
 import signal
@@ -31,6 +32,11 @@ _COMMANDS = {
     "disasm": ("disasm", "Show a program's instructions beside its C source."),
     "spec": ("spec", "Show what a program may use: context fields, helpers, kfuncs, maps."),
     "bench": ("bench", "Measure nanoseconds a packet."),
+}
+# What the machine cannot do for anybody, whatever it was needed for.
+_SHORTAGES = {
+    errno.EMFILE: "this process has as many files open as it may (EMFILE): raise the limit, as by ulimit -n 1024",
+    errno.ENFILE: "the machine has as many files open as it may (ENFILE): raise it, as by sysctl fs.file-max",
 }
 _SIGNALLED = 128  # a shell's exit code of a command that a signal ended, less the signal
 
@@ -78,7 +84,9 @@ def main() -> int:
     """Run the command line: its exit code. All that it writes is written then."""
     if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
-    signal.signal(signal.SIGTERM, _terminate)
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, _terminate)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             # Sources, names and what programs print may hold what the terminal's encoding does not.
@@ -86,11 +94,11 @@ def main() -> int:
     try:
         code = _run()
     except OSError as error:
-        # What files cannot do is an Error by now: this is the output, or what the machine cannot do for anybody.
-        _say(f"{error.filename or 'cannot write the output'}: {error.strerror}")
+        # What files cannot do is an Error by now: this is the output, or a shortage.
+        _say(_SHORTAGES.get(error.errno or 0) or f"{error.filename or 'cannot write the output'}: {error.strerror}")
         code = MissingError.exit_code
-    except SystemExit:  # see _terminate
-        code = _SIGNALLED + signal.SIGTERM
+    except SystemExit as stop:  # see _terminate; click's, where nobody reads the output
+        code = int(stop.code or 0)
     _drop_what_cannot_be_written()
     return code
 

@@ -71,6 +71,13 @@ class KernelHost:
         self._ground = make_ground(namespace)
         undo = ExitStack()
         self._give_back = give_back_with(self, self._ground, undo)
+        try:
+            self._begin(undo)
+        except BaseException:
+            self._give_back()
+            raise
+
+    def _begin(self, undo: ExitStack) -> None:
         self.namespace = self._ground.near
         self.netlink = open_route_socket(self.namespace)
         undo.callback(self.netlink.close)
@@ -84,7 +91,7 @@ class KernelHost:
         self._loaded: dict[int, KernelLoadedObject] = {}
         self._trace: TracePipe | None = None
         self._is_current = False
-        if namespace is None:
+        if self._ground.is_ours:
             set_device(self.netlink, _LOOPBACK_INDEX, "device lo", up=True)
         for one in list_devices(self.netlink).values():
             self.devices[one.name] = self._maker.adopt(one)

@@ -5,6 +5,7 @@ The route attribute itself (CONFIG_LWTUNNEL_BPF) is probed by netlink, not here.
 
 from __future__ import annotations
 
+import errno
 import resource
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -27,6 +28,8 @@ _UNCOUNTED_MEMORY = (5, 11, 0)
 _ENOUGH_LOCKED_MEMORY = 64 << 20  # bytes: a few maps of usual sizes
 _JIT_STATES = {"0": "", "1": "on", "2": "on, with a debug log"}
 _COMPILED = "compiled by the JIT"
+# What another kernel would not mend: these are of the process, and the error says what to do.
+_OF_THE_PROCESS = frozenset((errno.EPERM, errno.EACCES, errno.EMFILE, errno.ENFILE, errno.ENOMEM))
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,8 +37,8 @@ class Feature:
     """A thing that the kernel, or this process, has or lacks.
 
     `doc` is what routebpf uses it for, `needs` the capabilities that using it takes. `probe` returns what it found, in
-    words, and raises an Error that says what is missing; `mend` says what would bring it. Without one that
-    `is_required`, no program goes on a route.
+    words, and raises an Error that says what is missing; `mend` says what would bring it, "" where the error does.
+    Without one that `is_required`, no program goes on a route.
     """
 
     name: str
@@ -68,7 +71,11 @@ def _find(feature: Feature) -> Finding:
     try:
         return Finding(feature, True, feature.probe())
     except Error as error:
-        return Finding(feature, False, str(error), feature.mend)
+        cause = error.__cause__
+        is_of_process = isinstance(cause, OSError) and cause.errno in _OF_THE_PROCESS
+        return Finding(feature, False, str(error), "" if is_of_process else feature.mend)
+    except OSError as error:
+        return Finding(feature, False, error.strerror or str(error))
 
 
 def _version() -> str:
@@ -157,8 +164,10 @@ FEATURES: tuple[Feature, ...] = (
     Feature("CAP_NET_ADMIN", "to load programs of routes and to change routes", partial(_capability, "CAP_NET_ADMIN"),
             _AS_ROOT, is_required=True),
     Feature("CAP_PERFMON", "helpers that read the kernel, perf buffers", partial(_capability, "CAP_PERFMON"), _AS_ROOT),
-    Feature("CAP_SYS_ADMIN", "to open by id what others loaded, to mount the BPF file system",
+    Feature("CAP_SYS_ADMIN", "to open by id what others loaded, to mount the BPF file system, to make namespaces",
             partial(_capability, "CAP_SYS_ADMIN"), _AS_ROOT),
+    Feature("CAP_NET_RAW", "to send and see packets on the kernel backend", partial(_capability, "CAP_NET_RAW"),
+            _AS_ROOT),
     Feature("bpf(2)", "maps and programs", _syscall, "a kernel with CONFIG_BPF_SYSCALL=y", ("CAP_BPF",),
             is_required=True),
     *(Feature(f"{row.name} programs", row.doc, partial(_program, row.name), "a kernel with CONFIG_NET=y", _LOAD,

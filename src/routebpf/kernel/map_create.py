@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 from contextlib import ExitStack
 
-from routebpf.errors import InputError, MapError
+from routebpf.errors import Error, InputError, MapError
 from routebpf.kernel.map_open import open_map
 from routebpf.kernel.maps import KernelMap
 from routebpf.kernel.permission import permission_error
@@ -86,7 +86,7 @@ def _u32(definition: MapDefinition, field: str) -> int:
     return value
 
 
-def _refusal(definition: MapDefinition, number: int) -> MapError:
+def _refusal(definition: MapDefinition, number: int) -> Error:
     row = map_type_by_number(definition.type)
     name = row.name if row else f"type {definition.type}"
     doing = (
@@ -94,7 +94,7 @@ def _refusal(definition: MapDefinition, number: int) -> MapError:
         f" key_size {definition.key_size}, value_size {definition.value_size:,}, flags {definition.flags:#x}"
     )
     if number == errno.EPERM:
-        raise permission_error(doing, needs(definition))
+        return permission_error(doing, needs(definition))
     advice = _ADVICE.get(number, "")
     if number == errno.EINVAL and row:
         advice = f"{name}: {row.doc}"

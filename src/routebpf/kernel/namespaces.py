@@ -1,7 +1,8 @@
 """Network namespaces of ours: made, entered by a thread, removed, and swept up after a process that died.
 
-One that we make is called rbpf-PID-START-N: the process that made it, when that started (clock ticks since boot), and a
-number. So the name alone says whether its maker still lives. They stand in /run/netns, where `ip netns` sees them.
+One that we make is called rbpf-PID-START-PLACE-N: the process that made it, when that started (clock ticks since boot),
+the PID namespace in which it has this PID, and a number. So the name alone says whether its maker still lives, to those
+who see that PID namespace. They stand in /run/netns, where `ip netns` sees them.
 """
 
 from __future__ import annotations
@@ -19,12 +20,19 @@ from typing import TypeVar
 
 from routebpf.errors import InputError, MissingError
 from routebpf.kernel.netlink import RouteSocket
+from routebpf.kernel.permission import permission_error
 
 FOLDER = "/run/netns"
 
 _CLONE_NEWNET = 0x40000000
 _MS_BIND, _MS_REC, _MS_SHARED, _MNT_DETACH = 0x1000, 0x4000, 1 << 20, 2
-_OURS = re.compile(r"rbpf-(\d+)-(\d+)-\d+")
+_OURS = re.compile(r"rbpf-(\d+)-(\d+)-(\d+)-\d+")
+_MAKING = "making a network namespace"
+_NEEDS = {
+    "CAP_SYS_ADMIN": "to make and enter network namespaces",
+    "CAP_NET_ADMIN": "to set what a network namespace does",
+    "CAP_NET_RAW": "to send and see packets",
+}
 _START_TIME_FIELD = 21 - 2  # in /proc/PID/stat, behind the command's name
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -47,13 +55,16 @@ class Namespace:
 def create_namespace() -> Namespace:
     """Make a namespace of ours. What dead processes left is removed first.
 
-    Raises MissingError without CAP_SYS_ADMIN, or if the kernel has no network namespaces.
+    Raises MissingError without CAP_SYS_ADMIN or /proc, or if the kernel has no network namespaces.
     """
     global _next_number
     remove_left_behind()
+    place = _pid_namespace()
+    if place is None:
+        raise MissingError(f"{_MAKING}: /proc does not show this process; mount -t proc proc /proc")
     with _lock:
         number, _next_number = _next_number, _next_number + 1
-    namespace = Namespace(f"rbpf-{os.getpid()}-{_start_time(os.getpid())}-{number}")
+    namespace = Namespace(f"rbpf-{os.getpid()}-{_start_time(os.getpid())}-{place}-{number}")
 
     def make() -> None:
         _call("unshare", _libc.unshare(_CLONE_NEWNET))
@@ -65,10 +76,12 @@ def create_namespace() -> Namespace:
         os.makedirs(FOLDER, exist_ok=True)
         os.close(os.open(namespace.path, os.O_RDONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o444))
         _in_thread(make)
-    except OSError as error:
+    except BaseException as error:
         with contextlib.suppress(OSError):
-            os.unlink(namespace.path)
-        raise _missing("making a network namespace", error) from None
+            remove_namespace(namespace)
+        if isinstance(error, OSError):
+            raise _missing(_MAKING, error) from error
+        raise
     return namespace
 
 
@@ -98,13 +111,14 @@ def remove_namespace(namespace: Namespace) -> None:
 
 
 def left_behind() -> list[Namespace]:
-    """The namespaces of ours whose processes are dead."""
+    """The namespaces of ours whose processes are dead: of this PID namespace, as others are not seen."""
+    place = _pid_namespace()
     try:
         names = sorted(os.listdir(FOLDER))
     except OSError:
         return []
     matches = [match for name in names if (match := _OURS.fullmatch(name))]
-    return [Namespace(one[0]) for one in matches if _start_time(int(one[1])) != int(one[2])]
+    return [Namespace(one[0]) for one in matches if int(one[3]) == place and _start_time(int(one[1])) != int(one[2])]
 
 
 def remove_left_behind() -> list[Namespace]:
@@ -130,7 +144,7 @@ def run_inside(namespace: Namespace | None, action: Callable[[], _T]) -> _T:
         try:
             _call("setns", _libc.setns(fd, _CLONE_NEWNET))
         except OSError as error:
-            raise _missing(f"entering the network namespace {namespace.name}", error) from None
+            raise _missing(f"entering the network namespace {namespace.name}", error) from error
         return action()
 
     try:
@@ -144,7 +158,7 @@ def open_socket(namespace: Namespace | None, family: int, kind: int, protocol: i
     try:
         return run_inside(namespace, lambda: socket.socket(family, kind | socket.SOCK_CLOEXEC, protocol))
     except PermissionError as error:
-        raise _missing("opening a raw socket", error, "CAP_NET_RAW") from None
+        raise _missing("opening a raw socket", error, "CAP_NET_RAW") from error
 
 
 def open_route_socket(namespace: Namespace | None = None) -> RouteSocket:
@@ -165,7 +179,7 @@ def write_sysctl(namespace: Namespace | None, name: str, value: str | int) -> bo
     except FileNotFoundError:
         return False
     except OSError as error:
-        raise _missing(f"setting {path} to {value}", error) from None
+        raise _missing(f"setting net/{name} to {value}", error, "CAP_NET_ADMIN") from error
     return True
 
 
@@ -194,11 +208,23 @@ def _call(name: str, result: int) -> None:
 
 
 def _missing(doing: str, error: OSError, capability: str = "CAP_SYS_ADMIN") -> MissingError:
-    if error.errno in (errno.EPERM, errno.EACCES):
-        return MissingError(f"{doing}: {error.strerror}; this needs {capability}: run it as root")
+    if error.errno == errno.EPERM:
+        return permission_error(doing, {capability: _NEEDS[capability]})
+    if error.filename:  # of a folder or a setting
+        doing = f"{doing}: {error.filename}"
+    if error.errno == errno.EACCES:
+        return MissingError(f"{doing}: {error.strerror}; run it as root")
     if error.errno in (errno.EINVAL, errno.ENOSYS):
         return MissingError(f"{doing}: {error.strerror}; the running kernel has no network namespaces (CONFIG_NET_NS)")
     return MissingError(f"{doing}: {error.strerror}")
+
+
+def _pid_namespace() -> int | None:
+    """The PID namespace of this process, None where /proc does not show its processes by their PIDs in it."""
+    try:
+        return os.stat("/proc/self/ns/pid").st_ino if os.readlink("/proc/self") == str(os.getpid()) else None
+    except OSError:
+        return None
 
 
 def _start_time(pid: int) -> int | None:

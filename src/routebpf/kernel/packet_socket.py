@@ -12,6 +12,7 @@ import struct
 from dataclasses import dataclass
 
 from routebpf.kernel.namespaces import Namespace, open_socket
+from routebpf.kernel.permission import permission_error
 
 _ETH_P_ALL = 3
 _SOL_PACKET = 263
@@ -51,7 +52,11 @@ class Tap:
         everywhere = socket.htons(_ETH_P_ALL) if device is None else 0
         self._socket = open_socket(namespace, socket.AF_PACKET, socket.SOCK_RAW, everywhere)
         self._is_outgoing = outgoing
-        self._set(socket.SOL_SOCKET, _SO_RCVBUFFORCE, _ROOM_BYTES)
+        try:
+            self._set(socket.SOL_SOCKET, _SO_RCVBUFFORCE, _ROOM_BYTES)
+        except PermissionError as error:
+            self.close()
+            raise permission_error("seeing frames", {"CAP_NET_ADMIN": "to make room for them"}) from error
         self._set(socket.SOL_SOCKET, _SO_TIMESTAMPNS, 1)
         self._set(_SOL_PACKET, _PACKET_AUXDATA, 1)
         if not outgoing:

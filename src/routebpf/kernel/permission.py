@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ctypes
+import struct
 from collections.abc import Mapping
 
 from routebpf.errors import MissingError
@@ -10,6 +12,7 @@ from routebpf.kernel.running import kernel_version, lockdown, setting
 # kernel: include/uapi/linux/capability.h
 CAPABILITIES = {
     "CAP_NET_ADMIN": 12,
+    "CAP_NET_RAW": 13,
     "CAP_SYS_ADMIN": 21,
     "CAP_SYSLOG": 34,
     "CAP_PERFMON": 38,
@@ -19,6 +22,9 @@ _SPLIT_FROM_ADMIN = frozenset(("CAP_BPF", "CAP_PERFMON"))
 _SPLIT_SINCE = (5, 8, 0)
 _MEMORY_LIMIT_UNTIL = (5, 11, 0)
 _EVERY_ID = 0xFFFFFFFF  # a user namespace maps fewer
+_CAPABILITY_VERSION_3 = 0x20080522
+_CAPABILITY_DATA = struct.Struct("=6I")  # effective, permitted, inheritable; twice 32 bits
+_libc = ctypes.CDLL(None, use_errno=True)
 
 
 def has_capability(name: str) -> bool:
@@ -73,7 +79,9 @@ def in_user_namespace() -> bool:
 
 
 def _effective() -> int:
-    for line in (setting("/proc/thread-self/status") or "").splitlines():
-        if line.startswith("CapEff:"):
-            return int(line.split()[1], 16)
-    return 0
+    """The capabilities of this thread, a bit each: capget(2), which takes no /proc."""
+    header = ctypes.create_string_buffer(struct.pack("=Ii", _CAPABILITY_VERSION_3, 0))
+    data = ctypes.create_string_buffer(_CAPABILITY_DATA.size)
+    _libc.capget(header, data)
+    low, _, _, high, _, _ = _CAPABILITY_DATA.unpack(data.raw)
+    return int(high << 32 | low)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 
@@ -27,8 +28,11 @@ class TracePipe:
                 _check_on(f"{place}/tracing_on")
                 self._fd = os.open(f"{place}/trace_pipe", os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
                 break
-            except OSError:
+            except (FileNotFoundError, PermissionError):
                 continue
+            except OSError as error:
+                what = "somebody reads it, and it has one reader" if error.errno == errno.EBUSY else error.strerror
+                raise MissingError(f"what programs print in the kernel: {error.filename}: {what}") from error
         if self._fd < 0:
             raise MissingError(
                 "what programs print in the kernel comes out of /sys/kernel/tracing/trace_pipe, which cannot be read:"
