@@ -11,6 +11,7 @@ import os
 import socket
 import struct
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from types import TracebackType
 from typing import NamedTuple, Self
 
@@ -25,6 +26,7 @@ NLA_F_NESTED = 0x8000
 
 _NETLINK_ROUTE = 0
 _SOL_NETLINK = 270
+_NETLINK_ADD_MEMBERSHIP, _NETLINK_DROP_MEMBERSHIP = 1, 2
 _NETLINK_CAP_ACK, _NETLINK_EXT_ACK, _NETLINK_GET_STRICT_CHK = 10, 11, 12
 _NLMSG_ERROR, _NLMSG_DONE = 2, 3
 _NLM_F_ACK_TLVS = 0x200
@@ -177,18 +179,61 @@ class RouteSocket:
             raise refusal.error(doing)
         yield from answers
 
-    def dump_datagrams(self, kind: int, body: bytes, doing: str, read: Callable[[bytes], Rest]) -> None:
+    def dump_datagrams(
+        self, kind: int, body: bytes, doing: str, read: Callable[[bytes], Rest], *, group: int = 0
+    ) -> bool:
         """As `dump`, for a reader of many objects: `read` takes whole datagrams, and returns what of the messages in
-        them is not an object: (type, flags, body)."""
+        them is not an object: (type, flags, body). Whether nothing of the multicast group `group` came meanwhile."""
         self._sequence += 1
-        self._socket.send(_message(kind, body, NLM_F_REQUEST | NLM_F_DUMP, self._sequence))
-        while True:
-            for one, flags, rest in read(self._socket.recv(_RECEIVE_BYTES)):
-                if one in (_NLMSG_ERROR, _NLMSG_DONE):
-                    refusal = _refusal(flags, rest, _ERROR_BYTES if one == _NLMSG_ERROR else _DONE_BYTES)
-                    if refusal is not None:
-                        raise refusal.error(doing)
-                    return
+        with self._member_of(group):
+            self._socket.send(_message(kind, body, NLM_F_REQUEST | NLM_F_DUMP, self._sequence))
+            is_undisturbed = True
+            while True:
+                data = self._part_of_dump()
+                if data is None:
+                    is_undisturbed = False
+                    continue
+                for one, flags, rest in read(data):
+                    if one in (_NLMSG_ERROR, _NLMSG_DONE):
+                        refusal = _refusal(flags, rest, _ERROR_BYTES if one == _NLMSG_ERROR else _DONE_BYTES)
+                        if refusal is not None:
+                            raise refusal.error(doing)
+                        return is_undisturbed
+
+    @contextmanager
+    def _member_of(self, group: int) -> Iterator[None]:
+        """Get the notifications of a multicast group meanwhile; those that were not read by then are dropped."""
+        if not group:
+            yield
+            return
+        self._socket.setsockopt(_SOL_NETLINK, _NETLINK_ADD_MEMBERSHIP, group)
+        try:
+            yield
+        finally:
+            self._socket.setsockopt(_SOL_NETLINK, _NETLINK_DROP_MEMBERSHIP, group)
+            while self._has_more():
+                pass
+
+    def _part_of_dump(self) -> bytes | None:
+        """A datagram that answers; None if it was a notification, or if so many came that some were lost."""
+        try:
+            data, (_, groups) = self._socket.recvfrom(_RECEIVE_BYTES)
+        except OSError as error:
+            if error.errno != _errno.ENOBUFS:
+                raise
+            return None
+        return None if groups else data
+
+    def _has_more(self) -> bool:
+        """Whether there was another datagram, which is dropped."""
+        try:
+            self._socket.recv(_RECEIVE_BYTES, socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            return False
+        except OSError as error:
+            if error.errno != _errno.ENOBUFS:
+                raise
+        return True
 
     def _send_batch(self, data: bytearray, last: int) -> Iterator[tuple[int, Refusal]]:
         """Send requests whose last one stands at `last`: those refused, by sequence number. Only the last one is

@@ -45,6 +45,11 @@ DST_BYTES: dict[int, int] = {socket.AF_INET: 4, socket.AF_INET6: 16}
 # A route in a dump begins with these: its header, struct rtmsg, its table, its destination.
 _BEGIN = struct.Struct("=16s12s4s4s4s")
 _TABLE_HEADER = struct.pack("=HH", 8, RTA.TABLE)
+# Multicast groups that tell of changes while routes are listed. kernel: net/ipv6/ip6_fib.c, fib6_dump_table(): a dump
+# of IPv6 that meets a change begins anew and skips as many routes as it has told, which may be others by then. That of
+# IPv4 goes on behind the destination where it was.
+_GROUPS = {int(socket.AF_INET6): 11}  # RTNLGRP_IPV6_ROUTE
+_ATTEMPTS = 8
 _DST_HEADERS = {family: struct.pack("=HH", 4 + size, RTA.DST) for family, size in DST_BYTES.items()}
 
 
@@ -166,23 +171,47 @@ Shapes = dict[tuple[bytes, bytes, bytes], Shape]
 
 
 def list_routes(sock: RouteSocket, family: int, table: int | None, shapes: Shapes) -> list[Alike]:
-    """The routes of a family and table (None: all tables), in the kernel's order. `shapes`: those known so far."""
+    """The routes of a family and table (None: all tables), in the kernel's order. `shapes`: those known so far.
+
+    A list that changes disturbed, which may lack some or have some twice, is made anew; if all are, they are put
+    together."""
+    found: list[Alike] = []
+    for _ in range(_ATTEMPTS):
+        listed, is_whole = _dump(sock, family, table, shapes)
+        if is_whole:
+            return listed
+        found = _put_together(listed, found)
+    return found
+
+
+def _dump(sock: RouteSocket, family: int, table: int | None, shapes: Shapes) -> tuple[list[Alike], bool]:
+    """The routes as the kernel lists them, and whether nothing changed meanwhile."""
     filters = attributes([(RTA.TABLE, struct.pack("=I", table))]) if table is not None else b""
     found: list[Alike] = []
     try:
-        sock.dump_datagrams(
+        is_whole = sock.dump_datagrams(
             RTM_GETROUTE,
             _RTMSG.pack(family, 0, 0, 0, 0, 0, 0, 0, 0) + filters,
             "listing routes",
             lambda data: _read_datagram(data, family, shapes, found),
+            group=_GROUPS.get(family, 0),
         )
     except NetlinkError:
         if table is None:
             raise
-        return []  # there is no such table
-    if table is None:
-        return found
-    return [one for one in found if one.shape.table == table]
+        return [], True  # there is no such table
+    return [one for one in found if table in (None, one.shape.table)], is_whole
+
+
+def _put_together(listed: Iterable[Alike], before: Iterable[Alike]) -> list[Alike]:
+    """Routes of a list, each once, and those that only stood in the one before."""
+    found: list[Alike] = []
+    routes = dict.fromkeys(Route(shape, dst) for shape, destinations in listed for dst in destinations)
+    keys = {one.key for one in routes}
+    earlier = (Route(shape, dst) for shape, destinations in before for dst in destinations)
+    for one in (*routes, *(one for one in earlier if one.key not in keys)):
+        _add(found, one)
+    return found
 
 
 def _read_datagram(data: bytes, family: int, shapes: Shapes, found: list[Alike]) -> Rest:
