@@ -275,7 +275,7 @@ def test_a_damaged_ledger_is_told_and_nothing_is_changed(ground, read):
     path = ground.run / ground.pins.name / "ledger.json"
     whole = path.read_bytes()
     wrong = whole.replace(b'"family":2', b'"family":"x"')
-    for damage in (b"", b"{", b"[]", b'{"format": 2}', whole[:-20], wrong, b"[" * 100_000, b"\xff" * 5_000):
+    for damage in (b"", b"{", b"[]", b'{"format": 3}', whole[:-20], wrong, b"[" * 100_000, b"\xff" * 5_000):
         path.write_bytes(damage)
         for act in (lambda: ground.detach(PREFIX), lambda: list_attached(ground.namespace)):
             with pytest.raises(InputError, match=r"ledger\.json: it is damaged") as error:
@@ -284,6 +284,37 @@ def test_a_damaged_ledger_is_told_and_nothing_is_changed(ground, read):
     assert ground.routes() == before
     path.write_bytes(whole)
     ground.detach(PREFIX)
+
+
+@pytest.mark.parametrize(
+    ("word", "instead"),
+    [
+        ("c0a80900", "c0a809"),
+        ("c0a80900", "c0a80900ff"),
+        ("c0a80900", "c0a80b00"),
+        ('"length":24', '"length":33'),
+        ('"length":24', '"length":99999999999'),
+        ('"family":2', '"family":3'),
+        ('"family":2', '"family":10'),
+        ('"was":[2,24', '"was":[2,[]'),
+        ('"was":[2,24', '"was":[2,-1'),
+        ('"carries":[{', '"carries":[5,{'),
+        ('"cookie":', '"cookie":1'),
+        ('"id":', '"id":1e9,"of":'),
+        ('/count-', '/../count-'),
+    ],
+)  # fmt: skip
+def test_a_word_that_is_changed_in_the_ledger_is_damage(ground, read, word, instead):
+    ground.attach(read(OLD_PROGRAM), PREFIX)
+    before, pins = ground.routes(), ground.pinned()
+    path = ground.run / ground.pins.name / "ledger.json"
+    whole = path.read_text()
+    path.write_text(whole.replace(word, instead))
+    for act in (ground.detach, lambda: ground.attach(read(NEW_PROGRAM), PREFIX), lambda: states(ground)):
+        with pytest.raises(InputError, match=r"ledger\.json: it is damaged"):
+            act()
+    assert (ground.routes(), ground.pinned(), path.read_text()) == (before, pins, whole.replace(word, instead))
+    assert path.read_text() != whole
 
 
 def test_an_attach_that_finds_no_room_for_the_ledger_leaves_nothing(ground, read):
@@ -307,7 +338,7 @@ def test_an_attach_that_finds_no_room_for_the_ledger_leaves_nothing(ground, read
 def test_the_ledger_of_another_version_is_left_alone(ground, read):
     ground.attach(read(OLD_PROGRAM), PREFIX)
     path = ground.run / ground.pins.name / "ledger.json"
-    path.write_text(path.read_text().replace('"format":2', '"format":3'))
+    path.write_text(path.read_text().replace('"format":3', '"format":4'))
     with pytest.raises(InputError, match="another version of routebpf"):
         ground.detach(PREFIX)
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
+import hashlib
 import json
 import os
 import re
@@ -36,7 +37,7 @@ from routebpf.kernel.running import setting
 
 _FOLDER = "/run/routebpf"
 _SO_NETNS_COOKIE = 71
-_FORMAT = 2
+_FORMAT = 3
 _NAME_FILE = "namespace"
 _MOUNTED_NAMESPACE = re.compile(r" net:\[(\d+)\] ")
 _WAIT_SECONDS = 30.0
@@ -152,8 +153,8 @@ class Ledger:
         text = json.dumps(_book_to_json(self.book, self.identity), separators=(",", ":"))
         new = self._unfinished
         try:
-            with open(new, "w", encoding="utf-8", opener=_private) as file:
-                file.write(text)
+            with open(new, "wb", opener=_private) as file:
+                file.write(_sealed(text.encode()))
                 file.flush()
                 os.fsync(file.fileno())
             os.rename(new, self.path)
@@ -201,6 +202,8 @@ class Ledger:
                 raise InputError(
                     f"{self.path}: it was written by another version of routebpf (format {found['format']})"
                 )
+            if data != _sealed(b"{" + data[_SEAL_BYTES:]):
+                raise ValueError("its sha256 is another")
             if (found["cookie"], found["boot"]) != (self.identity.cookie, self.identity.boot):
                 self.is_stale = True
                 return Book()
@@ -344,6 +347,14 @@ def _cannot(verb: str, path: str, error: OSError) -> MissingError:
 
 
 # To and from JSON
+
+
+def _sealed(text: bytes) -> bytes:
+    """A JSON object with one more member before the others: their digest, which tells whether they were damaged."""
+    return b'{"sha256":"%s",' % hashlib.sha256(text).hexdigest().encode() + text[1:]
+
+
+_SEAL_BYTES = len(_sealed(b""))
 
 
 def _book_to_json(book: Book, identity: NamespaceIdentity) -> dict[str, Any]:
