@@ -202,6 +202,19 @@ def test_create_makes_the_route_and_detach_takes_it_away(ground, read):
     assert ground.routes() == before
 
 
+def test_create_makes_no_route_that_is_there_by_another_metric(ground, read):
+    """To the kernel metric 0 of IPv6 is 1024."""
+    ground.ip("-6 route add fd99::/32 via fd00::2")
+    before = ground.routes()
+    ground.attach(read(PASS), "fd99::/32")
+    program = ground.encap("fd99::/32")
+    with pytest.raises(InputError, match=r"fd99::/32: the route to make is there: fd99::/32 via fd00::2"):
+        ground.attach(read(PASS), "fd99::/32", create=NewRoute(), metric=0)
+    assert ground.encap("fd99::/32") == program
+    ground.detach()
+    assert ground.routes() == before
+
+
 def test_create_without_a_way_goes_where_packets_go_now(ground, read):
     ground.attach(read(PASS), "192.168.9.128/25", create=NewRoute())
     assert "via 10.0.0.2 dev veth0" in ground.encap("192.168.9.128/25")

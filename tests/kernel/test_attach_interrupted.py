@@ -94,6 +94,29 @@ def test_once_the_ledger_says_done_it_stays(ground, read, step):
     assert {one.what for one in ground.attach(read(NEW_PROGRAM), PREFIX, OTHER)} == {"unchanged"}
 
 
+@pytest.mark.parametrize("verb", ["attach", "replace", "detach"])
+def test_an_interrupt_right_behind_the_first_writing_of_the_ledger_leaves_nothing_under_way(
+    ground, read, monkeypatch, verb
+):
+    if verb != "attach":
+        ground.attach(read(OLD_PROGRAM), PREFIX, SIXTH)
+    before = seen(ground)
+    rename, count = os.rename, 0
+
+    def once(*paths: str) -> None:
+        nonlocal count
+        rename(*paths)
+        count += 1
+        if count == 1:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(os, "rename", once)
+    with pytest.raises(KeyboardInterrupt):
+        ground.detach() if verb == "detach" else ground.attach(read(NEW_PROGRAM), PREFIX, SIXTH)
+    assert count >= 1
+    assert seen(ground) == before
+
+
 @pytest.mark.parametrize("has_program", [False, True])
 def test_an_attach_is_taken_back_whose_answers_were_not_all_read(ground, read, monkeypatch, has_program):
     ground.batch("\n".join(f"route add {one} via 10.0.0.2" for one in MANY))

@@ -165,11 +165,11 @@ def _find_targets(operation: Operation, prefixes: Sequence[Prefix], options: Att
     errors: list[InputError] = []
     for (there,), alike in runs(prefixes, routes.by_prefix.get):
         try:
-            found |= _targets_of(operation, there or (), alike, options, known)
+            found |= _targets_of(operation, routes, there or (), alike, options, known)
         except InputError:
             for one in alike:  # each has an error of its own
                 try:
-                    found |= _targets_of(operation, there or (), [one], options, known)
+                    found |= _targets_of(operation, routes, there or (), [one], options, known)
                 except InputError as error:
                     errors.append(error)
     if errors:
@@ -180,14 +180,14 @@ def _find_targets(operation: Operation, prefixes: Sequence[Prefix], options: Att
 
 
 def _targets_of(
-    operation: Operation, there: Sequence[Shape], prefixes: Sequence[Prefix], options: AttachOptions,
+    operation: Operation, routes: Routes, there: Sequence[Shape], prefixes: Sequence[Prefix], options: AttachOptions,
     known: dict[tuple[Shape, int], _Target],
 ) -> dict[RouteKey, _Target]:  # fmt: skip
     """The targets that the routes of prefixes belong to, whose routes are of the same shapes. `known`: by shape and
     entry, those that there are so far."""
     shape = choose_shape(there, prefixes[0], options.selection, operation.devices)
     if shape is None:
-        return dict(_make_target(operation, one, options) for one in prefixes)
+        return dict(_make_target(operation, routes, one, options) for one in prefixes)
     found: dict[RouteKey, _Target] = {}
     keys = map(shape.place.__add__, map(attrgetter("address"), prefixes))
     for (entry,), alike in runs(keys, operation.ledger.book.entries.get):
@@ -198,11 +198,19 @@ def _targets_of(
     return found
 
 
-def _make_target(operation: Operation, prefix: Prefix, options: AttachOptions) -> tuple[RouteKey, _Target]:
-    """A route that is not there."""
+def _make_target(
+    operation: Operation, routes: Routes, prefix: Prefix, options: AttachOptions
+) -> tuple[RouteKey, _Target]:
+    """A route that is not there. Raises InputError if it may not be made."""
     if options.create is None:
         raise missing_route(operation.sock, prefix, options.selection, operation.devices)
     made = new_route(operation.sock, prefix, options.selection, options.create, operation.devices)
+    there = routes.at(made.key)
+    if there is not None:  # for IPv6 metric 0 is 1024
+        raise InputError(
+            f"{prefix}: the route to make is there: {route_text(there.full, operation.devices.names)}; leave out"
+            " --metric, or give another"
+        )
     return made.key, _Target([], made.shape, True, None, _NOTHING)
 
 
@@ -276,8 +284,8 @@ def _change(operation: Operation, plans: Sequence[_Plan]) -> None:
             keys, shape, is_new, _, carries = target
             entries |= dict.fromkeys(keys, Entry(_shape_before(target), carries, planned))
             puts.append(Put(keys, None if is_new else shape, carries, shape, planned))
-        operation.ledger.write()
     with all_or_none(operation, puts):
+        operation.ledger.write()
         operation.step("planned")
         carry_out(operation, puts, "attach to")
         keys = [key for put in puts for key in put.keys]

@@ -211,8 +211,8 @@ def _change(operation: Operation, plans: Sequence[_Plan]) -> None:
             ours += keys
         carries = entry.carries if entry is not None else _NOTHING
         puts.append(Put(keys, shape, carries, None if what == "delete" else shape, left))
-    operation.ledger.write()
     with all_or_none(operation, puts):
+        operation.ledger.write()
         operation.step("planned")
         carry_out(operation, puts, "detach from")
     finish(operation, ours)
