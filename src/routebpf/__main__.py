@@ -16,8 +16,12 @@ def main() -> None:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
     from routebpf.cli.main import main as run
 
+    try:
+        code = run()
+    except KeyboardInterrupt:  # another one, while the first was told
+        code = 128 + signal.SIGINT
     # All that is left goes with the process: nobody needs to free it object by object, which takes up to 4 ms.
-    os._exit(run())
+    os._exit(code)
 
 
 if __name__ == "__main__":

@@ -24,7 +24,11 @@ def start(*arguments: object, **options: object) -> subprocess.Popen[bytes]:
 
 @pytest.mark.parametrize(
     ("number", "ends"),
-    [(signal.SIGINT, (130, b"\nroutebpf: interrupted\n")), (signal.SIGTERM, (143, b""))],
+    [
+        (signal.SIGINT, (130, b"\nroutebpf: interrupted\n")),
+        (signal.SIGTERM, (143, b"")),
+        (signal.SIGHUP, (129, b"")),
+    ],
 )
 @pytest.mark.parametrize("cpus", [1, 2])
 def test_a_signal_ends_a_run_and_leaves_the_output_as_it_was(
@@ -82,7 +86,24 @@ def test_a_reader_that_goes_away_is_no_accident(arguments: list[object]) -> None
     running.stdout.close()
     assert running.stderr is not None
     assert running.stderr.read() == b""
-    running.wait(timeout=30)
+    assert running.wait(timeout=30) == 1
+
+
+def test_a_command_that_nohup_runs_does_not_end_when_its_terminal_goes() -> None:
+    running = start("run", DROP_SMTP, "--pcap", "-", "--packets", preexec_fn=_ignore_hangup)
+    assert running.stdin is not None
+    assert running.stdout is not None
+    running.stdin.write(START)
+    running.stdin.flush()
+    assert running.stdout.readline().startswith(b"09:42:06.")
+    running.send_signal(signal.SIGHUP)
+    out, said = running.communicate(WEB.read_bytes()[len(START) :], timeout=30)
+    assert (running.returncode, said) == (0, b"")
+    assert b"265 packets, " in out
+
+
+def _ignore_hangup() -> None:
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
 
 
 def test_a_closed_output_is_no_accident() -> None:

@@ -148,6 +148,13 @@ def test_prefixes_come_from_a_file_too(ground, here, passing, tmp_path):
         assert re.search(r":2: '10\.0\.0\.\S+' is no prefix", complaint("attach", passing, "--from", file, *here))
 
 
+def test_a_closed_input_has_no_prefixes(here, passing):
+    command = f"{COMMAND} attach {passing} --from - {' '.join(here)} <&-"
+    done = subprocess.run(["sh", "-c", command], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == "routebpf: cannot read prefixes from -: Bad file descriptor\n"
+
+
 def test_many_routes_are_counted_not_listed(ground, here, passing):
     prefixes = [f"11.0.{number}.0/24" for number in range(200)]
     ground.batch("\n".join(f"route add {one} via 10.0.0.2" for one in prefixes))

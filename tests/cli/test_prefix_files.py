@@ -64,6 +64,12 @@ def test_the_first_wrong_line_is_told_by_its_number(before, wrong, behind):
     assert repr(wrong) in str(error.value)
 
 
+@pytest.mark.parametrize("text", ["fe80::1%eth0", "fe80::%eth0/64"])
+def test_a_zone_is_refused_as_a_route_has_none(text):
+    with pytest.raises(InputError, match="is no prefix: it has a zone; --device says"):
+        parse_prefix(text)
+
+
 @pytest.mark.parametrize("text", ["10.0.0.0/255.0.0.0", "10.0.0.0/08", "10.0.0.0/0.0.0.255"])
 def test_the_rarer_ways_to_write_a_length_are_known(text):
     network = ipaddress.ip_network(text)

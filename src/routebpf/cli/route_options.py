@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -89,11 +88,9 @@ def read_prefixes(given: tuple[str, ...], file: str | None) -> list[Prefix]:
 def _lines(file: str) -> list[str]:
     """The lines of a file without comments and white space around them."""
     try:
-        if file == _STANDARD_INPUT:
-            text = sys.stdin.read()
-        else:
-            with open(file, encoding="utf-8", errors="surrogateescape") as opened:
-                text = opened.read()
+        # By number: Python has no sys.stdin where that is closed.
+        with open(0 if file == _STANDARD_INPUT else file, encoding="utf-8", errors="surrogateescape") as opened:
+            text = opened.read()
     except OSError as error:
         raise InputError(f"cannot read prefixes from {file}: {error.strerror}") from error
     return [line.strip() for line in re.sub("#.*", "", text).splitlines()]

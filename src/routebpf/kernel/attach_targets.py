@@ -132,6 +132,8 @@ def _network(text: str) -> Prefix:
 
     if text == "default":
         return Prefix(_INET, bytes(4), 0)
+    if "%" in text:
+        raise PrefixError(text, ": it has a zone; --device says by which device the route goes")
     try:
         network = ip_network(text)
     except ValueError:
