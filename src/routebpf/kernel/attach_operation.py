@@ -8,6 +8,7 @@ which of them is there.
 from __future__ import annotations
 
 import gc
+import signal
 import socket
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -32,6 +33,7 @@ from routebpf.kernel.route_bulk import Alike, Shape, Shapes, add_routes, remove_
 from routebpf.kernel.route_identity import RouteKey, key_text, runs, tables_of
 
 Step = Callable[[str], None]
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 def no_step(_name: str) -> None:
@@ -183,9 +185,19 @@ def all_or_none(operation: Operation, puts: Sequence[Put]) -> Iterator[None]:
     try:
         yield
     except BaseException:
-        with open_route_socket(operation.namespace) as operation.sock:  # the old one may hold answers that nobody read
-            _take_back(operation, puts)
+        with _unbroken(), open_route_socket(operation.namespace) as operation.sock:
+            _take_back(operation, puts)  # the old socket may hold answers that nobody read
         raise
+
+
+@contextmanager
+def _unbroken() -> Iterator[None]:
+    """What tells the process to end comes to it afterwards."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _take_back(operation: Operation, puts: Sequence[Put]) -> None:
@@ -224,8 +236,9 @@ def put_all(operation: Operation, puts: Sequence[Put]) -> dict[RouteKey, Refusal
 
 def finish(operation: Operation, keys: Collection[RouteKey], routes: Routes | None = None) -> None:
     """Decide by the routes what was done, write the ledger, remove what nobody uses. `routes`: as they are now."""
-    settle(operation, keys, routes)
-    _write(operation)
+    with _unbroken():
+        settle(operation, keys, routes)
+        _write(operation)
 
 
 def _write(operation: Operation) -> None:
