@@ -1,15 +1,15 @@
 """What a packet that comes in has beside its plain header: IPv4 options, IPv6 hop-by-hop options.
 
 kernel: net/ipv4/ip_options.c, __ip_options_compile(), ip_options_fragment(), ip_input.c (ip_rcv_options());
-net/ipv6/exthdrs.c, ipv6_parse_hopopts(), ip6_parse_tlv(). Routes by source are refused, as the kernel does by default.
-A router's own entries (record route, timestamp) are not written.
+net/ipv6/exthdrs.c, ipv6_parse_hopopts(), ip6_parse_tlv(). Routes by source and CIPSO labels are refused, as the kernel
+does by default. A router's own entries (record route, timestamp) are not written.
 """
 
 # ruff: noqa: SIM109 (native functions have no tuples)
 
 from __future__ import annotations
 
-from routebpf.runtime.memory import fill, load8, load32, load64, store32, store64
+from routebpf.runtime.memory import fill, load8, load32, load64, store8, store32, store64
 from routebpf.runtime.native import native
 from routebpf.runtime.skb import (
     SKB_DATA,
@@ -22,7 +22,8 @@ from routebpf.runtime.skb import (
 )
 
 _HEADER_BYTES, _IPV6_HEADER_BYTES = 20, 40
-_END, _NOP, _LSRR, _SSRR, _ROUTER_ALERT = 0, 1, 131, 137, 148
+_END, _NOP, _RECORD_ROUTE, _TIMESTAMP, _LSRR, _CIPSO, _SSRR, _ROUTER_ALERT = 0, 1, 7, 68, 131, 134, 137, 148
+_WITH_ADDRESS, _PRESPECIFIED = 1, 3  # of a timestamp: its entries have addresses; those of routers named before
 _COPIED = 0x80
 _HOP_BY_HOP = 0
 _PAD1, _PADN, _HOP_ROUTER_ALERT, _JUMBO = 0, 1, 5, 0xC2
@@ -41,6 +42,8 @@ def take_ipv4_options(skb: int) -> int:
     store32(skb + SKB_OPTIONS_SIZE, size)
     at = header + _HEADER_BYTES
     end = at + size
+    routes = 0
+    timestamps = 0
     while at < end:
         kind = load8(at)
         if kind == _END:
@@ -54,9 +57,43 @@ def take_ipv4_options(skb: int) -> int:
         length = load8(at + 1)
         if length < 2 or at + length > end:
             return 0
-        if kind == _LSRR or kind == _SSRR or (kind == _ROUTER_ALERT and length < 4):
+        if kind == _LSRR or kind == _SSRR or kind == _CIPSO or (kind == _ROUTER_ALERT and length < 4):
             return 0
+        if kind == _RECORD_ROUTE:
+            routes += 1
+            if routes > 1 or _is_sound_record(at, length) == 0:
+                return 0
+        if kind == _TIMESTAMP:
+            timestamps += 1
+            if timestamps > 1 or _take_timestamp(skb, at, length) == 0:
+                return 0
         at += length
+    return 1
+
+
+@native
+def _is_sound_record(at: int, length: int) -> int:
+    """Whether a record route is full, or has room for an address where it says."""
+    if length < 3 or load8(at + 2) < 4:
+        return 0
+    return load8(at + 2) > length or load8(at + 2) + 3 <= length
+
+
+@native
+def _take_timestamp(skb: int, at: int, length: int) -> int:
+    """Whether a timestamp is sound. A full one counts the routers that it has no room for, up to 15."""
+    if length < 4 or load8(at + 2) < 5:
+        return 0
+    kind = load8(at + 3) & 15
+    if load8(at + 2) <= length:
+        has_address = kind == _WITH_ADDRESS or kind == _PRESPECIFIED
+        return load8(at + 2) + (7 if has_address else 3) <= length
+    if kind == _PRESPECIFIED:
+        return 1
+    if load8(at + 3) >> 4 == 15:
+        return 0
+    store8(at + 3, load8(at + 3) + 16)
+    store32(skb + SKB_OPTIONS_CHANGED, 1)
     return 1
 
 
