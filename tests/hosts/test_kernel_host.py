@@ -153,6 +153,33 @@ def test_a_program_runs_on_a_route_and_its_maps_are_read(kernel: KernelHost, pro
     assert route.programs[0] is loaded.programs["drop"]
 
 
+def test_samples_of_all_programs_come_where_the_first_ones_do(kernel: KernelHost, tmp_path: Path) -> None:
+    """Programs of an object that are loaded one after the other share its perf event array, and its buffers."""
+    path = tmp_path / "samples.c"
+    path.write_text(
+        """
+        #include <routebpf.h>
+        char _license[] SEC("license") = "GPL";
+        struct { __uint(type, BPF_MAP_TYPE_PERF_EVENT_ARRAY); __type(key, __u32); __type(value, __u32); }
+            samples SEC(".maps");
+        static int put(struct __sk_buff *skb, __u32 number)
+        {
+            return bpf_perf_event_output(skb, &samples, BPF_F_CURRENT_CPU, &number, sizeof(number)) ? 2 : 0;
+        }
+        SEC("lwt_xmit/one") int one(struct __sk_buff *skb) { return put(skb, 1); }
+        SEC("lwt_xmit/two") int two(struct __sk_buff *skb) { return put(skb, 2); }
+        """
+    )
+    kernel.add_device("va", address="10.0.0.1/24")
+    loaded = kernel.load(path)
+    kernel.add_route("192.168.1.0/24", dev="va", xmit=loaded.program("one"))
+    assert kernel.send(ipv4("192.168.1.1")).reason == "sent"
+    kernel.add_route("192.168.2.0/24", dev="va", xmit=loaded.program("two"))
+    assert kernel.send(ipv4("192.168.2.1")).reason == "sent"
+    samples = [int.from_bytes(data[:4], "little") for _, data in loaded.maps["samples"].consume()]
+    assert samples == [1, 2]
+
+
 def test_a_program_that_was_loaded_for_this_process_is_loaded_into_the_kernel(
     kernel: KernelHost, program: Path
 ) -> None:

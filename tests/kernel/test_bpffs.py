@@ -96,6 +96,28 @@ def test_a_pinned_map_outlives_what_made_it(folder):
     assert not pins(folder)
 
 
+def test_a_pin_does_not_take_the_place_of_a_folder(folder):
+    path = folder / "flows"
+    make_folder(str(path))
+    with create_map(DEFINITION) as made, pytest.raises(InputError, match=r"pin .*/flows: Is a directory"):
+        pin(made, str(path))
+    assert pins(folder) == [str(path)]
+
+
+def test_a_folder_does_not_take_the_place_of_a_pin(folder):
+    with create_map(DEFINITION) as made:
+        pin(made, str(folder / "flows"))
+    with pytest.raises(InputError, match=r"make folder .*/flows: something else has this name"):
+        make_folder(str(folder / "flows"))
+
+
+def test_who_may_not_mount_it_is_told_how_to_do_without(tmp_path):
+    said = without(("CAP_SYS_ADMIN",), lambda: str(mount_bpffs(str(tmp_path))))
+    assert said.startswith("MissingError: mount the BPF file system at ")
+    assert "this process lacks CAP_SYS_ADMIN (to mount a file system)" in said
+    assert said.endswith(f"; or have it mounted before: mount -t bpf bpf {tmp_path}")
+
+
 def test_a_pin_is_replaced_and_nothing_else_is_left(folder, read):
     path = str(folder / "run")
     with load_in_kernel(read('SEC("lwt_xmit") int run(struct __sk_buff *skb) { return 1; }')) as first:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from routebpf.errors import MissingError
-from routebpf.kernel import features
+from routebpf.kernel import features, syscall
 from routebpf.kernel.features import FEATURES, Feature, probe_features
 from routebpf.kernel.running import cpu_list, kernel_version, lockdown, online_cpus, possible_cpus
 from without_capabilities import without
@@ -45,6 +45,31 @@ def test_what_is_not_there_is_told(monkeypatch, tmp_path):
     ):
         assert not found[name].is_there
         assert found[name].detail.startswith(detail)
+
+
+@pytest.mark.parametrize(
+    ("row", "name", "value", "said"),
+    [
+        ("Linux", "kernel_version", (4, 9, 3), "this is Linux 4.9.3; routes have programs since 4.10"),
+        ("lockdown", "lockdown", "confidentiality", "locked down to confidentiality: no helper that reads"),
+        ("locked memory", "kernel_version", (5, 10, 0), "4,096 bytes at most"),
+    ],
+)
+def test_another_kernel_s_lack_is_told(monkeypatch, row, name, value, said):
+    monkeypatch.setattr(features, name, lambda: value)
+    monkeypatch.setattr(features.resource, "getrlimit", lambda _: (4096, 4096))
+    (found,) = probe_features([one for one in FEATURES if one.name == row])
+    assert not found.is_there
+    assert found.detail.startswith(said)
+    assert found.mend
+
+
+def test_a_kernel_without_the_system_call_is_told(monkeypatch):
+    """The kernel answers a number that it does not know as it answers bpf(2) where that was left out."""
+    monkeypatch.setitem(syscall._NUMBERS, os.uname().machine, (1 << 20, 1 << 20))
+    (found,) = probe_features([one for one in FEATURES if one.name == "bpf(2)"])
+    assert (found.is_there, found.mend) == (False, "a kernel with CONFIG_BPF_SYSCALL=y")
+    assert found.detail == "this kernel has no bpf(2); it needs CONFIG_BPF_SYSCALL=y"
 
 
 def test_the_jit_is_found_where_its_setting_cannot_be_read(monkeypatch, tmp_path):

@@ -96,6 +96,8 @@ struct { __uint(type, BPF_MAP_TYPE_PROG_ARRAY); __uint(max_entries, 4); __type(k
 struct { __uint(type, BPF_MAP_TYPE_ARRAY_OF_MAPS); __uint(max_entries, 4); __type(key, __u32); __type(value, __u32);
     __array(values, struct { __uint(type, BPF_MAP_TYPE_ARRAY); __uint(max_entries, 1); __type(key, __u32);
         __type(value, struct value); }); } outer SEC(".maps");
+struct { __uint(type, BPF_MAP_TYPE_DEVMAP_HASH); __uint(max_entries, 4); __type(key, __u32); __type(value, __u32); }
+    devices SEC(".maps");
 struct locked { struct bpf_spin_lock lock; __u32 count; };
 struct { __uint(type, BPF_MAP_TYPE_ARRAY); __uint(max_entries, 4); __type(key, __u32); __type(value, struct locked); }
     locks SEC(".maps");
@@ -285,7 +287,7 @@ def test_global_data_starts_with_its_values_and_constants_are_frozen():
         assert ours.lookup(bytes(4)) == b"hello"
         assert frozen.lookup(bytes(4)) == b"world"
         ours.update(bytes(4), b"other")
-        with pytest.raises(MapError) as caught:
+        with pytest.raises(MapError, match=r"EPERM .*; it is frozen, as constants are") as caught:
             frozen.update(bytes(4), b"other")
         assert caught.value.errno == 1
         assert fdinfo(frozen.fd)["frozen"] == "1"
@@ -305,6 +307,7 @@ def test_global_data_starts_with_its_values_and_constants_are_frozen():
             MapDefinition("ring", 27, 0, 0, 5000),
             r"create RINGBUF with max_entries 5,000.*EINVAL.*a power of two of pages",
         ),
+        (MapDefinition("far", 1, 4, 4, 4, flags=1 << 2, numa_node=1 << 10), r"map far: create HASH .*EINVAL"),
         (MapDefinition("odd", 99, 4, 4, 4), r"map odd: create type 99 .*EINVAL"),
         (MapDefinition("outer", 12, 4, 4, 4, inner=MapDefinition("in", 2, 5, 4, 4)), r"map in: create ARRAY .*EINVAL"),
     ],
@@ -329,6 +332,8 @@ def test_a_map_is_opened_by_its_id_as_somebody_else_made_it():
         made.update(b"abcdef", bytes(24))
         assert len(made) == 1
     os.close(fd)
+    with create_map(DEFINITIONS["BLOOM_FILTER"]) as bloom, map_by_id(bloom.id) as again:
+        assert again.definition.map_extra == 3
     with pytest.raises(InputError, match="the kernel has no map with this id"):
         map_by_id(0x7FFFFFFF)
 

@@ -12,6 +12,7 @@ from kernel_bpf import bpf
 from kernel_view import fdinfo
 from routebpf.errors import InputError, MapError, RejectedError
 from routebpf.kernel.map_create import create_map
+from routebpf.kernel.map_open import map_by_id
 from routebpf.kernel.object import load_in_kernel
 
 pytestmark = pytest.mark.kernel
@@ -84,6 +85,8 @@ def test_a_reused_map_keeps_what_it_holds(read):
             InputError, match=r"map \.rodata: the map to be reused is another: its constants have other"
         ):
             load_in_kernel(changed, reuse_maps=old.maps)
+        with map_by_id(old.maps["runs"].id) as found, load_in_kernel(source, reuse_maps={"runs": found}) as new:
+            assert new.maps["runs"].definition == source.maps["runs"] != found.definition
         with load_in_kernel(changed, reuse_maps={"runs": old.maps["runs"]}) as new:
             new.programs["first"].run(PACKET)
         assert runs(old) == 14

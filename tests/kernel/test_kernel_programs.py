@@ -11,7 +11,7 @@ import pytest
 from kernel_bpf import bpf
 from kernel_view import fdinfo
 from routebpf.errors import InputError, MissingError
-from routebpf.kernel.kernel_btf import kernel_btf
+from routebpf.kernel.kernel_btf import kernel_btf, symbol_address
 from routebpf.kernel.object import load_in_kernel, read_for_kernel
 from routebpf.kernel.programs import program_by_id
 from routebpf.kernel.syscall import ProgramInfoStruct, fill_info
@@ -118,6 +118,33 @@ PROGRAMS = {
         """,
         100,
     ),
+    "a kernel function by another prototype": (
+        """
+        extern struct sk_buff *bpf_cast_to_kern_ctx___ours(struct __sk_buff *) __attribute__((section(".ksyms")));
+        struct sk_buff { unsigned int len; } __attribute__((preserve_access_index));
+        SEC("lwt_xmit") int run(struct __sk_buff *ctx) { return bpf_cast_to_kern_ctx___ours(ctx)->len; }
+        """,
+        100,
+    ),
+    "a lock in a map of a map": (
+        """
+        struct value { struct bpf_spin_lock lock; int count; };
+        struct inner { __uint(type, BPF_MAP_TYPE_ARRAY); __uint(max_entries, 1); __type(key, __u32);
+            __type(value, struct value); } one SEC(".maps");
+        struct { __uint(type, BPF_MAP_TYPE_ARRAY_OF_MAPS); __uint(max_entries, 1); __type(key, __u32);
+            __array(values, struct inner); } outer SEC(".maps") = { .values = { [0] = &one } };
+        SEC("lwt_xmit") int run(struct __sk_buff *skb) {
+            __u32 zero = 0; void *inner = bpf_map_lookup_elem(&outer, &zero);
+            struct value *value = inner ? bpf_map_lookup_elem(inner, &zero) : 0;
+            if (!value) return 1;
+            bpf_spin_lock(&value->lock);
+            value->count += 12;
+            bpf_spin_unlock(&value->lock);
+            return value->count;
+        }
+        """,
+        12,
+    ),
     "a weak kernel function that is not there": (
         """
         extern int bpf_no_such_kfunc(int) __attribute__((section(".ksyms"))) __attribute__((weak));
@@ -164,6 +191,15 @@ def test_an_untyped_kernel_symbol_has_the_address_that_the_kernel_tells(read):
     with load_in_kernel(read(source)) as loaded:
         loaded.programs["run"].run(PACKET)
         assert loaded.maps[".bss"].lookup(bytes(4)) == expected.to_bytes(8, "little")
+
+
+def test_a_symbol_of_a_module_or_program_has_its_address_too(read):
+    """/proc/kallsyms names behind a tab what brought it, as it does for each program that is compiled."""
+    with load_in_kernel(read('SEC("lwt_xmit") int run(struct __sk_buff *skb) { return 0; }')) as loaded:
+        name = f"bpf_prog_{loaded.programs['run'].tag}_run"
+        lines = Path("/proc/kallsyms").read_text().splitlines()
+        addresses = [int(line.split()[0], 16) for line in lines if line.endswith(f" {name}\t[bpf]")]
+        assert symbol_address(name) in addresses
 
 
 def test_a_program_that_asks_for_none_of_the_kernels_types_does_not_read_them(read):

@@ -54,6 +54,13 @@ def test_a_namespace_is_one_that_ip_sees_and_is_gone_when_removed() -> None:
     assert not os.path.exists(made.path)
 
 
+def test_a_namespace_goes_though_somebody_holds_it_open() -> None:
+    made = namespaces.create_namespace()
+    with open(made.path):
+        namespaces.remove_namespace(made)
+        assert not os.path.exists(made.path)
+
+
 def test_only_the_thread_that_runs_inside_is_in_the_namespace() -> None:
     made = namespaces.create_namespace()
     try:
@@ -111,10 +118,11 @@ def test_the_next_run_removes_what_a_killed_process_left_and_nothing_else(folder
         (folder / one).touch()
     assert Namespace(name) not in namespaces.left_behind()
     child.send_signal(signal.SIGKILL)
-    child.wait()
+    os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)  # dead, though nobody has asked how it ended
     assert name in os.listdir(folder)
     made = namespaces.create_namespace()
     namespaces.remove_namespace(made)
+    child.wait()
     assert set(os.listdir(folder)) == others
 
 

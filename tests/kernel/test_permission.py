@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
+import resource
 from pathlib import Path
 
 import pytest
 
+from routebpf.kernel import permission
 from routebpf.kernel.features import probe_features
-from routebpf.kernel.map_create import create_map
+from routebpf.kernel.kernel_btf import symbol_address
+from routebpf.kernel.map_create import create_map, needs
 from routebpf.kernel.map_open import map_by_id
 from routebpf.kernel.object import load_in_kernel
 from routebpf.kernel.perf_reader import PerfReader
@@ -20,6 +24,8 @@ pytestmark = pytest.mark.kernel
 
 HASH = MapDefinition("flows", 1, 4, 8, 16)
 DEVICES = MapDefinition("devices", 14, 4, 4, 16)
+# One of each type that takes the same sizes.
+DEFINITIONS = [MapDefinition("m", number, 4, 4, 4) for number in (1, 2, 3, 5, 6, 8, 9, 14, 15, 16, 17, 18, 25)]
 PERF = MapDefinition("samples", 4, 4, 4, 0)
 PROGRAM = 'SEC("lwt_xmit") int run(struct __sk_buff *skb) { return 0; }'
 
@@ -44,6 +50,18 @@ def test_a_map_needs_cap_bpf():
 def test_a_map_of_devices_needs_cap_net_admin():
     text = without(("CAP_NET_ADMIN", "CAP_SYS_ADMIN"), lambda: str(create_map(DEVICES)))
     assert "lacks CAP_NET_ADMIN (to create maps of devices and sockets)" in text
+    assert "unprivileged_bpf_disabled" not in text  # that is about CAP_BPF
+
+
+@pytest.mark.parametrize("definition", DEFINITIONS)
+def test_which_maps_need_cap_net_admin_is_as_the_kernel_has_it(definition):
+    def create() -> str:
+        with create_map(definition):
+            return "made"
+
+    assert without((), create) == "made"
+    said = without(("CAP_NET_ADMIN", "CAP_SYS_ADMIN"), create)
+    assert (said == "made") == ("CAP_NET_ADMIN" not in needs(definition)), said
 
 
 def test_a_program_of_a_route_needs_cap_bpf_and_cap_net_admin(read):
@@ -76,6 +94,56 @@ def test_a_helper_that_needs_cap_perfmon_says_so(read):
     assert text.startswith("RejectedError: load run (LWT_XMIT) into the kernel: ")
     assert "bpf_probe_read_kernel#113" in text
     assert "it needs CAP_PERFMON, which this process lacks" in text
+
+
+def test_a_pointer_that_only_cap_perfmon_may_handle_says_so(read):
+    """Without it, the verifier guards against speculation: no pointer to a packet plus a register."""
+    source = read(
+        """
+        SEC("lwt_xmit") int run(struct __sk_buff *skb) {
+            return (unsigned long)skb->data + skb->mark > skb->data_end;
+        }
+        """
+    )
+    text = without(("CAP_PERFMON", "CAP_SYS_ADMIN"), lambda: str(load_in_kernel(source)))
+    assert text.startswith("RejectedError: ")
+    assert "without CAP_PERFMON, which this process lacks, the verifier is strict about pointers" in text
+
+
+def test_addresses_that_the_kernel_hides_are_told():
+    def as_nobody() -> str:
+        os.setuid(65534)
+        return hex(symbol_address("_stext"))
+
+    text = without((), as_nobody)
+    assert text.startswith("MissingError: address of kernel symbol _stext: /proc/kallsyms shows zeros; it takes")
+
+
+def test_too_few_file_descriptors_are_no_fault_of_the_program(read):
+    source = read(PROGRAM)
+
+    def load() -> str:
+        with load_in_kernel(source._replace(btf=None)):
+            pass
+        resource.setrlimit(resource.RLIMIT_NOFILE, (3, 3))
+        return str(load_in_kernel(source._replace(btf=None)))
+
+    assert without((), load) == (
+        "MissingError: load program run (LWT_XMIT) of program.bpf.c: EMFILE: Too many open files"
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("lockdown", "integrity", "locked down to integrity"),
+        ("kernel_version", (5, 10, 0), "ulimit -l unlimited"),
+        ("lockdown", "none", "a seccomp filter or a security module refuses it"),
+    ],
+)
+def test_a_refusal_in_spite_of_all_capabilities_has_its_reason(monkeypatch, name, value, said):
+    monkeypatch.setattr(permission, name, lambda: value)
+    assert said in str(permission.permission_error("ask", {"CAP_BPF": "to ask"}))
 
 
 def test_opening_by_id_needs_cap_sys_admin(read):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import threading
 import time
@@ -9,9 +10,13 @@ import time
 import pytest
 
 from routebpf.errors import InputError
+from routebpf.kernel import perf_reader
+from routebpf.kernel.map_create import create_map
 from routebpf.kernel.object import load_in_kernel
 from routebpf.kernel.perf_reader import PerfReader
 from routebpf.kernel.ringbuf_reader import RingBufReader
+from routebpf.kernel.running import online_cpus
+from routebpf.objects.model import MapDefinition
 
 pytestmark = pytest.mark.kernel
 
@@ -145,6 +150,39 @@ def test_without_a_reader_programs_are_told_that_nobody_reads(read):
             assert len(list(reader.samples(timeout_seconds=0.03))) == 1
             assert time.monotonic() - start >= 0.03
         assert result() == -2
+
+
+def test_a_cpu_that_an_array_has_no_slot_for_has_no_buffer():
+    with create_map(MapDefinition("samples", 4, 4, 4, 1)) as array, PerfReader(array) as reader:
+        assert reader.consume() == []
+
+
+def test_a_cpu_that_goes_offline_meanwhile_is_left_out(read, monkeypatch):
+    def open_event(cpu):
+        if cpu == max(online_cpus()):
+            raise OSError(errno.ENODEV, "No such device")
+        return open_event_as_ever(cpu)
+
+    open_event_as_ever = perf_reader._open_event
+    monkeypatch.setattr(perf_reader, "_open_event", open_event)
+    with create_map(MapDefinition("samples", 4, 4, 4, 0)) as array, PerfReader(array) as reader:
+        assert len(reader._buffers) == len(online_cpus()) - 1
+
+
+def test_a_buffer_that_is_too_large_is_refused(read):
+    with load_in_kernel(read(PERF)) as loaded:
+        with pytest.raises(InputError, match="map samples: open perf buffers: Cannot allocate memory"):
+            PerfReader(loaded.maps["samples"], pages=1 << 24)
+        with PerfReader(loaded.maps["samples"], pages=1):
+            pass
+
+
+def test_a_ring_buffer_of_another_size_is_not_read(read):
+    with load_in_kernel(read(RING)) as loaded:
+        ring = loaded.maps["ring"]
+        ring.definition = ring.definition._replace(max_entries=8192)
+        with pytest.raises(InputError, match="map ring: cannot map its records: Invalid argument"):
+            RingBufReader(ring)
 
 
 def test_a_buffer_that_is_no_power_of_two_of_pages_is_refused(read):

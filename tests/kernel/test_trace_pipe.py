@@ -9,6 +9,9 @@ from pathlib import Path
 import pytest
 
 from command_line import COMMAND, WEB, needs_tshark
+from routebpf.kernel import trace_pipe
+from routebpf.kernel.object import load_in_kernel
+from routebpf.kernel.trace_pipe import TracePipe
 
 pytestmark = pytest.mark.kernel
 
@@ -59,6 +62,23 @@ def test_each_line_that_a_program_prints_is_shown_with_its_cpu(switch: Path, tmp
     ).stdout.split()  # fmt: skip
     assert sorted(int(line.rpartition(" ")[2]) for line in lines) == sorted(int(size) for size in sizes)
     assert all(line.startswith("[00") for line in lines)
+
+
+def test_lines_are_those_from_then_on_with_the_time_that_the_kernel_gives_them(switch, read, monkeypatch) -> None:
+    monkeypatch.setattr(trace_pipe, "_PLACES", (str(switch.parent),))
+    with load_in_kernel(read(PRINTS)) as loaded:
+        prints = loaded.programs["prints"]
+        prints.run(bytes(14 + 1201))
+        pipe = TracePipe()
+        try:
+            prints.run(bytes(14 + 1202), repeat=3)
+            in_kernel = (switch.parent / "trace").read_text()  # reading this takes nothing away
+            found = [str(one) for one in pipe.lines() if one.text.startswith("length 120")]
+        finally:
+            pipe.close()
+    shown = [line.split() for line in in_kernel.splitlines() if line.endswith(": length 1202")]
+    assert found == [f"{words[1]} {words[3]} length 1202" for words in shown]
+    assert len(found) == 3
 
 
 def test_where_there_is_no_pipe_that_is_told(tmp_path: Path) -> None:

@@ -178,8 +178,42 @@ def test_a_long_path_is_cut_to_its_end_and_says_so(read):
     error = refusal(read(source))
     assert re.search(r"the path to it, without its first \d{3} instructions:", str(error))
     assert len(str(error).splitlines()) < 40
-    assert all(len(line) < 200 for line in str(error).splitlines())
+    path = str(error).partition("the path to it")[2].splitlines()[1:]
+    assert len([line for line in path if " | " in line]) <= 6
     assert error.log.count("\n") > 600
+
+
+def test_an_instruction_that_jumps_to_itself_is_shown_once_with_each_state(read):
+    source = 'asm volatile("r2 = *(u32 *)(r1 + 8); 1: if r2 > 5 goto 1b" ::: "r2");'
+    error = refusal(read(f'SEC("lwt_xmit") int run(struct __sk_buff *skb) {{\n{source}\nreturn 0;\n}}'))
+    in_log = re.findall(r"^1: \(25\) (.*)", error.log, re.MULTILINE)
+    shown = re.findall(r"^    1: (.*)", str(error), re.MULTILINE)
+    assert len(shown) == 2 < len(in_log)
+    assert in_log[0].startswith("if r2 > 0x5 goto pc-1 1: R1=ctx()")  # this one has all registers
+    assert re.fullmatch(r"if r2 > 0x5 goto pc-1 +R1=ctx\(\) R2=.*", shown[0])
+    assert re.fullmatch(r"if r2 > 0x5 goto pc-1 +R2=.*", shown[1])
+
+
+def test_of_many_short_lines_the_last_are_shown_each_within_a_width(read):
+    asked = "".join(f'asm volatile("r2 = {at}" ::: "r2"); /* {"long " * 40} */\n' for at in range(20))
+    error = refusal(read(f'SEC("lwt_xmit") int run(struct __sk_buff *skb) {{\n{asked} skb->len = 1;\n return 0;\n}}'))
+    path = str(error).partition("the path to it")[2].splitlines()[1:]
+    lines = [line for line in path if " | " in line]
+    assert len(lines) == 6
+    assert lines[-1].endswith("skb->len = 1;")
+    assert {len(line) for line in lines[:-1]} == {116}
+    assert all(line.endswith("…") for line in lines[:-1])
+
+
+def test_a_program_whose_functions_have_no_types_is_loaded_without(read):
+    source = read('SEC("lwt_xmit") int run(struct __sk_buff *skb) { return 7; }')
+    program = source.programs["run"]
+    untyped = program._replace(functions=tuple(one._replace(btf_type_id=0) for one in program.functions))
+    with load_in_kernel(source._replace(programs={"run": untyped})) as loaded:
+        assert loaded.programs["run"].info().btf_id == 0
+        assert loaded.programs["run"].run(bytes(64)).returned == 7
+    with load_in_kernel(source) as loaded:
+        assert loaded.programs["run"].info().btf_id
 
 
 def test_a_program_without_a_licence_is_told_how_to_have_one(read):

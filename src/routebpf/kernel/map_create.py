@@ -19,7 +19,7 @@ _PERF_EVENT_ARRAY = 4
 _UNTYPED = frozenset((PROG_ARRAY, _PERF_EVENT_ARRAY, 7, 8, 12, 13, 14, 15, 16, 17, 18, 25))
 _KEYLESS_TYPED = frozenset((MapKind.DATA, MapKind.RODATA, MapKind.BSS, MapKind.KCONFIG))
 _BLOOM_FILTER = 30
-_NET_ADMIN = frozenset((14, 15, 16, 17, 18, 25))
+_NET_ADMIN = frozenset((14, 15, 17, 18, 25))
 
 
 def create_map(definition: MapDefinition, *, btf_fd: int = 0) -> KernelMap:

@@ -26,7 +26,6 @@ from routebpf.objects.model import Program
 
 _FUNCTION = struct.Struct("<II")  # struct bpf_func_info
 _LINE = struct.Struct("<IIII")  # struct bpf_line_info
-_LAST_COLUMN = (1 << 10) - 1
 _MAP_SOURCES = {PSEUDO_MAP_IDX: PSEUDO_MAP_FD, PSEUDO_MAP_IDX_VALUE: PSEUDO_MAP_VALUE}
 
 
@@ -84,7 +83,7 @@ def function_info(program: Program) -> Records:
 def line_info(program: Program) -> Records:
     """The source lines, which the verifier quotes in its log."""
     data = b"".join(
-        _LINE.pack(one.instruction, one.file_offset, one.text_offset, one.line << 10 | min(one.column, _LAST_COLUMN))
+        _LINE.pack(one.instruction, one.file_offset, one.text_offset, one.line << 10 | one.column)
         for one in program.lines
     )
     return Records(data, len(program.lines), _LINE.size)

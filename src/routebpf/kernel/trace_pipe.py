@@ -38,12 +38,11 @@ class TracePipe:
                 "what programs print in the kernel comes out of /sys/kernel/tracing/trace_pipe, which cannot be read:"
                 " mount -t tracefs tracefs /sys/kernel/tracing, as root"
             )
-        self._rest = ""
         self.lines()
 
     def lines(self) -> list[TraceLine]:
         """What was printed since the last call."""
-        text = self._rest
+        text = ""  # a read gives whole lines
         while True:
             try:
                 data = os.read(self._fd, _READ_BYTES)
@@ -52,8 +51,7 @@ class TracePipe:
             if not data:
                 break
             text += data.decode(errors="replace")
-        whole, _, self._rest = text.rpartition("\n")
-        found = (_LINE.fullmatch(line) for line in whole.splitlines())
+        found = (_LINE.fullmatch(line) for line in text.splitlines())
         return [TraceLine(int(one[1]), int(one[2]) * 10**9 + int(one[3]) * 1000, one[4]) for one in found if one]
 
     def close(self) -> None:

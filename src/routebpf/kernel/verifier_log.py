@@ -19,6 +19,8 @@ from routebpf.spec import helper_by_name
 from routebpf.verifier.explain import advice_on
 
 _INSTRUCTION = re.compile(r"(\d+): \([0-9a-f]{2}\) (.*)")
+# Behind an instruction: those that it changed, or where a jump parts the path all of them.
+_REGISTERS = re.compile(r"\s*; | \d+: (?=(?:frame\d+: )?R\d)")
 _STATE = re.compile(
     r"(\d+|from \d+ to \d+|caller|callee|returning from callee|to caller at \d+):| ?(frame\d+: )?R\d+\S*="
 )
@@ -123,7 +125,7 @@ def _path(steps: list[Step]) -> Iterator[str]:
         if step.line:
             yield _cut(f"  {step.line.line} | {step.line.text.strip()}")
         for at, text in step.instructions:
-            code, _, registers = text.partition(";")
+            code, registers = (*_REGISTERS.split(text, maxsplit=1), "")[:2]
             yield _cut(f"    {f'{at}: {code.strip()}':{_NOTE_COLUMN}}{registers.strip()}".rstrip())
 
 
