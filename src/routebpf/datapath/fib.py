@@ -84,7 +84,8 @@ class Hop:
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """A route as `ip route` knows it. `mtu` 0: the device's. `number` tells routes of a host apart in results."""
+    """A route as `ip route` knows it. `mtu` 0: the device's; locked, IPv6 forwards by it as well, not by the device's.
+    `number` tells routes of a host apart in results."""
 
     prefix: Prefix
     hops: tuple[Hop, ...] = ()
@@ -95,6 +96,7 @@ class Route:
     mtu: int = 0
     source: int = 0
     number: int = 0
+    is_mtu_locked: bool = False
 
     @property
     def order(self) -> tuple[int, int]:
@@ -415,7 +417,7 @@ def _write_hop(
             at.HOP_IFINDEX: facts.ifindex,
             at.HOP_BOUND: bound,
             at.HOP_MTU: mtu,
-            at.HOP_FORWARD_MTU: _less_headroom(min(facts.mtu, 0xFFFF), headroom),
+            at.HOP_FORWARD_MTU: mtu if route.is_mtu_locked else _less_headroom(min(facts.mtu, 0xFFFF), headroom),
             at.HOP_REALM: hop.realm if family == 4 else 0,  # kernel: rt_set_nexthop(); IPv6 keeps none
             at.HOP_SOURCE: source,
             at.HOP_PREFERRED: (route.source or source) if family == 4 else 0,

@@ -71,6 +71,7 @@ def _route(topology: EmbeddedTopology, one: lines.Route) -> None:
         one.tos,
         int(mtu.value) if mtu else 0,
         int.from_bytes(one.preferred_source or b"", "big"),
+        is_mtu_locked=any(value.name == "mtu" and value.locked for value in one.rtax),
     )
     if one.verb == "change" and not any(
         known.prefix == prefix and known.order == route.order and known.table == route.table
