@@ -10,6 +10,7 @@ from contextlib import contextmanager
 import pytest
 
 from operator_ground import COUNT, OperatorGround, operator_ground
+from routebpf.errors import InputError
 from routebpf.kernel.attached_routes import list_attached
 
 pytestmark = pytest.mark.kernel
@@ -63,3 +64,30 @@ def test_all_of_ours_are_seen_while_others_come_and_go(ground, read, family):
             assert Counter(one.what for one in ground.detach()) == {"detach": 4_000}
     assert ground.routes() == before
     assert ground.pinned() == []
+
+
+@pytest.mark.parametrize("prefix", ["::/0", "100::/16"])
+def test_a_route_of_many_next_hops_is_listed_though_it_is_the_first_and_longer_than_a_page(ground, read, prefix):
+    """iproute2 lists it no more, once it has programs."""
+    ground.batch("\n".join(f"route append {prefix} via fd00::{number:x} dev veth0" for number in range(2, 130)))
+    before = ground.routes()
+    (done,) = ground.attach(read(COUNT % ("lwt_xmit", "BPF_OK")), prefix)
+    (listed,) = list_attached(ground.namespace).routes
+    assert (listed.state, listed.programs) == ("attached", {"xmit": done.program})
+    assert [one.what for one in ground.detach(prefix)] == ["detach"]
+    assert ground.routes() == before
+
+
+@pytest.mark.parametrize("dry_run", [True, False])
+def test_a_route_that_the_kernel_could_not_list_any_more_is_refused(ground, read, dry_run):
+    """With 420 next hops and these programs it still can."""
+    source = read(COUNT % ("lwt_xmit", "BPF_OK"))
+    ground.batch("\n".join(f"route append 100::/16 via fd00::{number:x} dev veth0" for number in range(2, 502)))
+    with pytest.raises(InputError, match=r"100::/16: it has 500 next hops, and .* could not list it any more"):
+        ground.attach(source, "100::/16", dry_run=dry_run)
+    assert (ground.pinned(), list_attached(ground.namespace).routes) == ([], [])
+    ground.batch("\n".join(f"route del 100::/16 via fd00::{number:x} dev veth0" for number in range(402, 502)))
+    before = ground.routes()
+    assert [one.what for one in ground.attach(source, "100::/16")] == ["attach"]
+    assert [one.what for one in ground.detach()] == ["detach"]
+    assert ground.routes() == before

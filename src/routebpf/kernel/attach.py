@@ -48,6 +48,7 @@ from routebpf.objects.model import Object, Program
 
 What = Literal["attach", "replace", "create", "unchanged"]
 MAX_HEADROOM = 256
+_MOST_BYTES = 32_000  # of a route in a dump, whose parts are 32 KiB less what the kernel itself needs of them
 _STALE_SECONDS = 0.1  # how old a list of routes may be when they are replaced
 
 
@@ -130,6 +131,7 @@ def attach(
             _check_unchanged(operation, targets)
         plans = _plan(targets, chosen, hook, options)
         changing = [one for one in plans if one.what != "unchanged"]
+        _check_listable(operation, changing)
         if not options.dry_run and changing:
             _change(operation, changing)
         return _report(found, plans, hook)
@@ -257,6 +259,17 @@ def _plan(targets: Sequence[_Target], chosen: Chosen, hook: str, options: Attach
             planned = made[kind] = Carried({**one.carries.programs, hook: program.name}, headroom)
         plans.append(_Plan(one, planned, _what(one, planned), program))
     return plans
+
+
+def _check_listable(operation: Operation, plans: Sequence[_Plan]) -> None:
+    """Raise InputError for a route so long that the kernel could not list it any more, nor those behind it."""
+    for (keys, shape, *_), planned, _, _ in plans:
+        encap = operation.encap(planned)
+        if encap is not None and shape.listed_bytes(encap) > _MOST_BYTES:
+            raise InputError(
+                f"route {key_text(keys[0])}: it has {len(shape.route.hops)} next hops, and with programs on all of them"
+                " the kernel could not list it any more, nor the routes behind it; give it fewer next hops"
+            )
 
 
 def _what(target: _Target, planned: Carried) -> What:

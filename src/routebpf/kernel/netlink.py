@@ -28,7 +28,7 @@ _NETLINK_ROUTE = 0
 _SOL_NETLINK = 270
 _NETLINK_ADD_MEMBERSHIP, _NETLINK_DROP_MEMBERSHIP = 1, 2
 _NETLINK_CAP_ACK, _NETLINK_EXT_ACK, _NETLINK_GET_STRICT_CHK = 10, 11, 12
-_NLMSG_ERROR, _NLMSG_DONE = 2, 3
+_NLMSG_NOOP, _NLMSG_ERROR, _NLMSG_DONE = 1, 2, 3
 _NLM_F_ACK_TLVS = 0x200
 _NLMSGERR_ATTR_MSG = 1
 _NLA_TYPE_MASK = 0x3FFF
@@ -136,6 +136,9 @@ class RouteSocket:
         room = self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF)
         self._most_refusals = max(room // _REFUSAL_BYTES, 1)
         self._socket.bind((0, 0))
+        # The kernel makes parts of a dump as long as what was once asked for, at most 32 KiB, and the first one of a
+        # page at most: a route that is longer would end the list there, as if that were all. netlink_dump()
+        self.request(_NLMSG_NOOP, b"", "asking the kernel for nothing")
 
     def __enter__(self) -> Self:
         return self

@@ -15,7 +15,7 @@ from itertools import groupby
 from operator import itemgetter
 from typing import NamedTuple
 
-from routebpf.kernel.lwt_encap import LWTUNNEL_ENCAP_BPF, BpfEncap
+from routebpf.kernel.lwt_encap import LWTUNNEL_ENCAP_BPF, BpfEncap, encode_encap
 from routebpf.kernel.netlink import (
     NLM_F_CREATE,
     NLM_F_EXCL,
@@ -117,6 +117,13 @@ class Shape:
             return self.route
         pairs = tuple((kind, dst if kind == RTA.DST else value) for kind, value in self.route.attributes)
         return replace(self.route, attributes=pairs)
+
+    def listed_bytes(self, encap: BpfEncap) -> int:
+        """How long the kernel's message of a route of this shape is, with that encap on each of its ways."""
+        bare = self.route.with_encap(None)
+        # Its type; itself, in which the kernel does not tell the programs' fds.
+        of_hop = 8 + 4 + len(encode_encap(encap)) - 8 * len(encap.programs)
+        return _HEADER.size + _RTMSG.size + len(attributes(bare.attributes)) + len(bare.hops) * of_hop
 
     def request(self, encap: BpfEncap | None) -> tuple[bytes, bytes]:
         """What stands before and behind the destination in a request for a route of this shape with that encap."""
