@@ -48,6 +48,7 @@ LACKING = {
     "a /run to write to": (where("mount -t tmpfs -o ro none /run"), ": /run/netns: Read-only file system"),
     "a folder of namespaces": (where("mount -t tmpfs none /run && touch /run/netns"), ": /run/netns: File exists"),
     "/proc": (where("umount --lazy /proc"), "/proc does not show this process; mount -t proc proc /proc"),
+    "the /proc of its PID namespace": (["unshare", "--pid", "--fork"], "/proc does not show this process"),
     "settings to change": (
         where("mount --bind /proc/sys /proc/sys && mount -o remount,ro,bind /proc/sys"),
         "setting net/ipv4/ip_forward to 1: /proc/sys/net/ipv4/ip_forward: Read-only file system",
@@ -90,7 +91,9 @@ def test_capabilities_are_known_without_proc() -> None:
 def test_no_other_kernel_is_advised_where_the_process_is_what_is_wrong() -> None:
     done = command(["unshare", "--user", "--map-root-user"], "doctor", "--json")
     assert done.returncode == 3
-    rows = [row for row in json.loads(done.stdout) if not row["is_there"]]
+    found = json.loads(done.stdout)
+    assert {row["detail"] for row in found if row["name"].startswith("CAP_")} == {"held, in a user namespace"}
+    rows = [row for row in found if not row["is_there"]]
     assert {row["name"] for row in rows} >= {"bpf(2)", "LWT_XMIT programs", "perf buffers", "encap bpf"}
     assert all(row["mend"] is None and "in a user namespace" in row["detail"] for row in rows)
 

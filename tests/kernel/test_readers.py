@@ -152,6 +152,14 @@ def test_without_a_reader_programs_are_told_that_nobody_reads(read):
         assert result() == -2
 
 
+def test_a_reused_array_has_buffers_of_its_own(read):
+    source = read(PERF)
+    with create_map(source.maps["samples"]) as array, load_in_kernel(source, reuse_maps={"samples": array}) as loaded:
+        loaded.open_perf_buffers()
+        loaded.programs["put"].run(PACKET)
+        assert [data[:32] for _, data in loaded.maps["samples"].consume()] == [sample(1)]
+
+
 def test_a_cpu_that_an_array_has_no_slot_for_has_no_buffer():
     with create_map(MapDefinition("samples", 4, 4, 4, 1)) as array, PerfReader(array) as reader:
         assert reader.consume() == []

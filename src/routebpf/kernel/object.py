@@ -149,7 +149,7 @@ def _map(definition: MapDefinition, held: KernelMap | None, btf: Handle | None) 
     wrong = differences(held, definition)
     if wrong:
         raise InputError(f"map {definition.name}: the map to be reused is another: {', '.join(wrong)}")
-    return open_map(held.duplicate_fd(), definition)
+    return open_map(held.duplicate_fd(), definition._replace(max_entries=held.info.max_entries))
 
 
 def _wanted_programs(source: Object, names: Collection[str] | None) -> list[Program]:
