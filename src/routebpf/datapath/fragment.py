@@ -64,14 +64,13 @@ def fragment_next(skb: int, piece: int, mtu: int, done: int) -> int:
     _take_metadata(skb, piece, header, header + size)
     copy(new, data, header)
     copy(new + header, data + header + done, size)
-    fields = bswap16(load16(load64(skb + SKB_HEAD) + load64(skb + SKB_NETWORK_HEADER) + 6)) & (_MF | _OFFSET)
-    place = fields + (done >> 3)
-    if size < left:
-        place |= _MF
-    store16(new + 6, bswap16(place))
+    fields = bswap16(load16(load64(skb + SKB_HEAD) + load64(skb + SKB_NETWORK_HEADER) + 6))
+    place = (fields & _OFFSET) + (done >> 3)
+    more = _MF if size < left else fields & _MF
+    store16(new + 6, bswap16(place | more))
     store16(new + 2, bswap16(header + size))
     fill_ipv4_header_checksum(new)
-    if place & _OFFSET == 0:
+    if place == 0:
         blank_options(skb)
     return done + size if size < left else -1
 

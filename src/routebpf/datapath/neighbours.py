@@ -31,6 +31,7 @@ from routebpf.runtime.device import (
     DEVICE_LOOPBACK,
     DEVICE_MAC,
     DEVICE_NOARP,
+    DEVICE_PAIRED,
     DEVICE_TX_DROPPED,
     SINK_BASE,
     device_of,
@@ -195,7 +196,7 @@ def neighbour_output(cpu: int, skb: int, hop: int) -> int:
     else:
         _pull_to_network_header(skb)
     size = load32(skb + SKB_LEN)
-    if flags & DEVICE_ETHERNET and size > load32(device + DEVICE_MTU_AT) + _VLAN_BYTES:
+    if flags & DEVICE_PAIRED and size > load32(device + DEVICE_MTU_AT) + _VLAN_BYTES:
         # What a veth pair does not take (kernel: is_skb_forwardable()); the sender hears nothing.
         store64(device + DEVICE_TX_DROPPED, load64(device + DEVICE_TX_DROPPED) + 1)
         return DEVICE_MTU

@@ -27,6 +27,7 @@ DEVICE_BYTES = 64
 
 DEVICE_PRESENT, DEVICE_UP, DEVICE_ETHERNET, DEVICE_NOARP, DEVICE_LOOPBACK = (1 << bit for bit in range(5))
 DEVICE_QUEUED = 1 << 5  # it has a queue, and takes frames from however deep
+DEVICE_PAIRED = 1 << 6  # its frames come in at another device, which does not take those that are too long for its MTU
 
 # kernel: include/linux/netdevice.h. A device takes a frame from no deeper than that, unless it has a queue.
 XMIT_RECURSION_LIMIT = 8

@@ -12,10 +12,10 @@ from __future__ import annotations
 
 from routebpf.runtime.cpu import CPU_DEPTH, CPU_REDIRECT_FLAGS, CPU_REDIRECT_IFINDEX
 from routebpf.runtime.device import (
-    DEVICE_ETHERNET,
     DEVICE_FLAGS,
     DEVICE_HARD_HEADER_LEN,
     DEVICE_MTU,
+    DEVICE_PAIRED,
     DEVICE_TX_DROPPED,
     DEVICE_TYPE,
     DEVICE_UP,
@@ -139,7 +139,7 @@ def dev_queue_xmit(cpu: int, skb: int, ifindex: int, offset: int) -> int:
     veth pair would not take it: too long for the other's MTU (GSO packets never are), or no whole link header."""
     device = device_of(cpu, ifindex)
     size = load32(skb + SKB_LEN) - offset
-    if load32(device + DEVICE_FLAGS) & DEVICE_ETHERNET:
+    if load32(device + DEVICE_FLAGS) & DEVICE_PAIRED:
         longest = load32(device + DEVICE_MTU) + load32(device + DEVICE_HARD_HEADER_LEN) + _VLAN_BYTES
         if size < _ETHERNET_BYTES or (size > longest and load32(skb + SKB_GSO_SIZE) == 0):
             store64(device + DEVICE_TX_DROPPED, load64(device + DEVICE_TX_DROPPED) + 1)
