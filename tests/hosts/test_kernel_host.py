@@ -240,6 +240,50 @@ def test_devices_are_changed_and_deleted(kernel: KernelHost) -> None:
     assert [one["ifname"] for one in json.loads(ip(kernel, "-j", "link"))] == ["lo"]
 
 
+def test_both_ends_of_a_wire_take_what_the_device_sends(kernel: KernelHost) -> None:
+    kernel.add_device("va", address="10.0.0.1/24")
+    kernel.set_device("va", mtu=3000)
+    packet = ipv4("10.0.0.9", 2500)
+    assert [one.data[14:] for one in kernel.send(packet).frames] == [packet]
+
+
+def test_a_device_that_is_made_again_has_no_neighbours_of_the_one_before(kernel: KernelHost, program: Path) -> None:
+    for mac in (b"\2\0\0\0\0\7", None):
+        kernel.add_device("va", address="10.0.0.1/24")
+        kernel.add_route("192.168.1.0/24", via="10.0.0.9", xmit=kernel.load(program).program("pass"))
+        if mac:
+            kernel.add_neighbour("va", "10.0.0.9", mac)
+        assert kernel.send(ipv4("192.168.1.1")).reason == "sent"
+        kernel.delete_device("va")
+
+
+def test_maps_of_a_program_that_is_loaded_later_are_there_too(kernel: KernelHost, tmp_path: Path) -> None:
+    path = tmp_path / "two.c"
+    array = "{ __uint(type, BPF_MAP_TYPE_ARRAY); __uint(max_entries, 1); __type(key, __u32); __type(value, __u32); }"
+    path.write_text(
+        f"""
+        #include <routebpf.h>
+        char _license[] SEC("license") = "GPL";
+        struct {array} first SEC(".maps"), second SEC(".maps");
+        #define COUNT(map) __u32 zero = 0, *value = bpf_map_lookup_elem(&map, &zero); if (value) (*value)++; return 0;
+        SEC("lwt_xmit/one") int one(struct __sk_buff *skb) {{ COUNT(first) }}
+        SEC("lwt_xmit/two") int two(struct __sk_buff *skb) {{ COUNT(second) }}
+        """
+    )
+    loaded = kernel.load(path)
+    loaded.program("one")
+    assert set(loaded.maps) == {"first"}
+    loaded.program("two")
+    assert set(loaded.maps) == {"first", "second"}
+
+
+def test_whoever_sends_runs_on_its_cpus_again(kernel: KernelHost) -> None:
+    before = os.sched_getaffinity(0)
+    kernel.add_device("va", address="10.0.0.1/24")
+    kernel.send(ipv4("10.0.0.9"))
+    assert os.sched_getaffinity(0) == before
+
+
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_nothing_comes_in_by_a_device_that_is_down(backend: Backend) -> None:
     with host_for(backend) as host:
@@ -436,6 +480,24 @@ def test_a_host_that_nobody_holds_any_more_is_gone() -> None:
     assert ours() == before
 
 
+def test_a_child_of_the_process_does_not_take_its_host_away() -> None:
+    script = """
+        import os, sys
+        from routebpf.hosts.kernel import KernelHost
+        host = KernelHost()
+        child = os.fork()
+        if child == 0:
+            sys.exit(0)
+        os.waitpid(child, 0)
+        there = [os.path.exists(one.path) for one in (host._ground.near, host._ground.far)]
+        host.close()
+        print(there)
+    """
+    command = [sys.executable, "-W", "ignore", "-c", textwrap.dedent(script)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.stdout, done.stderr) == ("[True, True]\n", "")
+
+
 def test_a_host_that_cannot_be_set_up_leaves_nothing() -> None:
     before = ours()
     with pytest.raises(InputError), KernelHost() as host:
@@ -475,6 +537,27 @@ def test_a_namespace_of_somebody_elses_is_used_and_stays() -> None:
         ).stdout
         assert "v0" in links
         assert "va@" not in links
+    finally:
+        namespaces.remove_namespace(theirs)
+
+
+def test_in_a_namespace_of_somebody_elses_only_what_was_made_goes() -> None:
+    theirs = Namespace(f"rbpf-host-test-{os.getpid()}")
+    subprocess.run(["ip", "netns", "add", theirs.name], check=True)
+
+    def do(*words: str) -> str:
+        command = ["ip", "-n", theirs.name, *words]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+
+    try:
+        do("tuntap", "add", "t0", "mode", "tun")
+        with KernelHost(theirs.name) as host:
+            assert host.devices["t0"].mac == bytes(6)
+            host.add_device("va")
+            host.add_device("vb")
+            do("link", "delete", "va")
+            do("link", "add", "va", "index", "900", "type", "ifb")
+        assert [line.split(":")[1].strip() for line in do("-o", "link").splitlines()] == ["lo", "t0", "va"]
     finally:
         namespaces.remove_namespace(theirs)
 

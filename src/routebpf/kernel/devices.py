@@ -29,7 +29,7 @@ ARPHRD_ETHER, ARPHRD_LOOPBACK = 1, 772
 
 _RTM_NEWLINK, _RTM_DELLINK, _RTM_GETLINK = 16, 17, 18
 _IFINFO = struct.Struct("=BBHiII")
-_IFLA_ADDRESS, _IFLA_IFNAME, _IFLA_MTU, _IFLA_LINK, _IFLA_LINKINFO, _IFLA_EXT_MASK = 1, 3, 4, 5, 18, 29
+_IFLA_ADDRESS, _IFLA_IFNAME, _IFLA_MTU, _IFLA_LINKINFO, _IFLA_EXT_MASK = 1, 3, 4, 18, 29
 _INFO_KIND = 1
 _SKIP_STATISTICS = 1 << 3  # RTEXT_FILTER_SKIP_STATS
 _IFF_UP, _IFF_NOARP = 1, 0x80
@@ -45,8 +45,7 @@ _TUNNEL_PREFIXES = {"ipip": "IFLA_IPIP_", "sit": "IFLA_SIT_", "gre": "IFLA_GRE_"
 
 @dataclass(frozen=True, slots=True)
 class KernelDevice:
-    """A device as the kernel lists it. `type`: ARPHRD_*; `kind`: its rtnl_link_ops ("veth"), "" for none; `link`: the
-    ifindex of what it is tied to, of a veth its other end, in whatever namespace that is."""
+    """A device as the kernel lists it. `type`: ARPHRD_*; `kind`: its rtnl_link_ops ("veth"), "" for none."""
 
     ifindex: int
     name: str
@@ -56,7 +55,6 @@ class KernelDevice:
     mac: bytes
     is_up: bool
     has_arp: bool
-    link: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -230,5 +228,4 @@ def _read_device(body: bytes) -> KernelDevice:
         found.get(_IFLA_ADDRESS, b""),
         bool(flags & _IFF_UP),
         not flags & _IFF_NOARP,
-        int.from_bytes(found.get(_IFLA_LINK, b""), "little"),
     )
