@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -331,6 +332,52 @@ def test_an_attach_that_finds_no_room_for_the_ledger_leaves_nothing(ground, read
         assert (states(ground), program_on(ground, PREFIX)) == ({"attached"}, old.program)
         ground.detach(PREFIX)
         assert ground.pinned() == []
+    finally:
+        subprocess.run(["umount", ground.run], check=True)
+
+
+@pytest.mark.parametrize("verb", ["attach", "replace", "detach"])
+def test_a_change_is_taken_back_where_there_is_no_room_to_note_that_it_is_done(ground, read, verb):
+    many = [f"11.{number >> 8}.{number & 255}.0/24" for number in range(4_000)]
+    ground.batch("\n".join(f"route add {one} via 10.0.0.2" for one in many))
+    ground.run.mkdir(mode=0o700)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", ground.run], check=True)
+    try:
+        if verb != "attach":
+            ground.attach(read(OLD_PROGRAM), PREFIX, *many)
+        before, pins = ground.routes(), ground.pinned()
+        noted = states(ground)
+
+        def fill(step: str) -> None:
+            if step == "replaced":
+                with open(ground.run / "full", "wb", 0) as file, contextlib.suppress(OSError):
+                    while True:
+                        file.write(bytes(4096))
+
+        source = read(NEW_PROGRAM)
+        acts = {"detach": lambda: ground.detach(*many[:100], on_step=fill)}
+        act = acts.get(verb, lambda: ground.attach(source, PREFIX, *many, on_step=fill))
+        with pytest.raises(MissingError, match=r"cannot write the ledger .*: No space left on device"):
+            act()
+        assert (ground.routes(), ground.pinned()) == (before, pins)
+        assert states(ground) <= noted | {"interrupted: not done"}
+        (ground.run / "full").unlink()
+        ground.attach(read(NEW_PROGRAM), OTHER)
+        ground.detach(OTHER)
+        assert (ground.routes(), ground.pinned(), states(ground)) == (before, pins, noted)
+    finally:
+        subprocess.run(["umount", ground.run], check=True)
+
+
+@pytest.mark.parametrize("inodes", range(1, 7))
+def test_an_attach_that_may_make_so_few_files_leaves_nothing(ground, read, inodes):
+    before = ground.routes()
+    ground.run.mkdir(mode=0o700)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", f"nr_inodes={inodes}", "tmpfs", ground.run], check=True)
+    try:
+        with pytest.raises(MissingError, match=r"cannot write the ledger .*: No space left on device"):
+            ground.attach(read(OLD_PROGRAM), PREFIX)
+        assert (ground.routes(), ground.pinned(), states(ground)) == (before, [], set())
     finally:
         subprocess.run(["umount", ground.run], check=True)
 

@@ -15,6 +15,7 @@ from routebpf.kernel.attach_operation import (
     Step,
     all_or_none,
     carry_out,
+    clean,
     finish,
     is_carried,
     no_step,
@@ -304,7 +305,8 @@ def _change(operation: Operation, plans: Sequence[_Plan]) -> None:
         keys = [key for put in puts for key in put.keys]
         routes = operation.read(keys)
         operation.step("verified")
-    finish(operation, keys, routes)
+        finish(operation, keys, routes)
+    clean(operation)
     _verify(operation, puts, routes)
 
 

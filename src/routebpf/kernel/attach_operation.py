@@ -99,8 +99,8 @@ def open_operation(namespace: Namespace | None, step: Step) -> Iterator[Operatio
             remove_all_pins(inode)
         undecided = [key for key, one in ledger.book.entries.items() if one.planned is not None]
         if undecided:
-            settle(operation, undecided)
-            _write(operation)
+            finish(operation, undecided)
+            clean(operation)
         else:
             remove_unused_pins(ledger)  # of a command that was killed before it wrote what it was about to do
         yield operation
@@ -182,9 +182,12 @@ class Put(NamedTuple):
 @contextmanager
 def all_or_none(operation: Operation, puts: Sequence[Put]) -> Iterator[None]:
     """What changes in the kernel meanwhile is taken back if it ends with an error, or with Ctrl-C."""
+    book = operation.ledger.book
+    entries, programs = dict(book.entries), dict(book.programs)
     try:
         yield
     except BaseException:
+        book.entries, book.programs = entries, programs
         with _unbroken(), open_route_socket(operation.namespace) as operation.sock:
             _take_back(operation, puts)  # the old socket may hold answers that nobody read
         raise
@@ -205,7 +208,10 @@ def _take_back(operation: Operation, puts: Sequence[Put]) -> None:
     shape_at = operation.read(keys).by_key.get
     done = [one._replace(keys=[key for key in one.keys if one.is_done(shape_at(key))]) for one in puts]
     put_all(operation, [Put(one.keys, one.after, one.planned, one.before, one.carried) for one in done])
-    finish(operation, keys)
+    try:
+        finish(operation, keys)
+    finally:
+        clean(operation)
 
 
 def carry_out(operation: Operation, puts: Sequence[Put], doing: str) -> None:
@@ -235,15 +241,15 @@ def put_all(operation: Operation, puts: Sequence[Put]) -> dict[RouteKey, Refusal
 
 
 def finish(operation: Operation, keys: Collection[RouteKey], routes: Routes | None = None) -> None:
-    """Decide by the routes what was done, write the ledger, remove what nobody uses. `routes`: as they are now."""
+    """Decide by the routes what was done, and write the ledger. `routes`: as they are now."""
     with _unbroken():
         settle(operation, keys, routes)
-        _write(operation)
+        forget_unused(operation.ledger)
+        operation.ledger.write()
 
 
-def _write(operation: Operation) -> None:
-    forget_unused(operation.ledger)
-    operation.ledger.write()
+def clean(operation: Operation) -> None:
+    """Remove what nobody uses, now that the ledger is written."""
     operation.step("done")
     remove_unused_pins(operation.ledger)
     operation.step("cleaned")

@@ -12,6 +12,7 @@ from routebpf.kernel.attach_operation import (
     Step,
     all_or_none,
     carry_out,
+    clean,
     finish,
     is_carried,
     no_step,
@@ -215,7 +216,8 @@ def _change(operation: Operation, plans: Sequence[_Plan]) -> None:
         operation.ledger.write()
         operation.step("planned")
         carry_out(operation, puts, "detach from")
-    finish(operation, ours)
+        finish(operation, ours)
+    clean(operation)
 
 
 def _report(found: Mapping[RouteKey, _Target], plans: Sequence[_Plan]) -> dict[RouteKey, Detached]:

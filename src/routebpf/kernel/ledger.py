@@ -255,11 +255,14 @@ def locked_ledger(
         raise _cannot("write", path, error) from error
     try:
         _take(lock, path, time.monotonic() + wait_seconds)
-        os.truncate(lock, 0)
-        os.pwrite(lock, f"{os.getpid()}\n".encode(), 0)
-        if namespace is not None:
-            with open(os.path.join(folder, _NAME_FILE), "w", opener=_private) as file:
-                file.write(namespace.name)
+        try:
+            os.truncate(lock, 0)
+            os.pwrite(lock, f"{os.getpid()}\n".encode(), 0)
+            if namespace is not None:
+                with open(os.path.join(folder, _NAME_FILE), "w", opener=_private) as file:
+                    file.write(namespace.name)
+        except OSError as error:
+            raise _cannot("write", folder, error) from error
         yield Ledger(identity)
     finally:
         os.close(lock)
