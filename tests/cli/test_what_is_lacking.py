@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+import sys
 from collections.abc import Sequence
 
 import pytest
 
 from command_line import COMMAND, DROP_SMTP, MAIL, ROOT
 from routebpf.kernel.namespaces import FOLDER
+from routebpf.kernel.syscall import syscall_numbers
 
 pytestmark = pytest.mark.kernel
 
@@ -26,6 +28,25 @@ def where(setting: str) -> list[str]:
 def without(*capabilities: str) -> list[str]:
     lost = ",".join(f"-{one}" for one in capabilities)
     return ["setpriv", "--bounding-set", lost, "--inh-caps", lost]
+
+
+# Has the system calls of these numbers refused, and then is the command that follows.
+REFUSE = """
+import ctypes, os, struct, sys
+numbers, libc = [int(one) for one in sys.argv[1].split(",")], ctypes.CDLL(None)
+steps = [(0x20, 0, 0, 0)]  # the number of the call
+steps += [(0x15, len(numbers) - at, 0, one) for at, one in enumerate(numbers)]
+steps += [(6, 0, 0, 0x7FFF0000), (6, 0, 0, 0x50001)]  # let it through; EPERM
+code = ctypes.create_string_buffer(b"".join(struct.pack("=HBBI", *one) for one in steps))
+program = ctypes.create_string_buffer(struct.pack("@HP", len(steps), ctypes.addressof(code)))
+assert libc.prctl(38, 1, 0, 0, 0) == 0 and libc.prctl(22, 2, program) == 0
+os.execv(sys.argv[2], sys.argv[2:])
+"""
+SCHED_SETAFFINITY = {"x86_64": 203}.get(os.uname().machine, 122)
+
+
+def refused(number: int) -> list[str]:
+    return [sys.executable, "-c", REFUSE, str(number)]
 
 
 def command(before: Sequence[str], *arguments: object) -> subprocess.CompletedProcess[str]:
@@ -53,6 +74,8 @@ LACKING = {
         where("mount --bind /proc/sys /proc/sys && mount -o remount,ro,bind /proc/sys"),
         "setting net/ipv4/ip_forward to 1: /proc/sys/net/ipv4/ip_forward: Read-only file system",
     ),
+    "bpf(2)": (refused(syscall_numbers()[0]), "EPERM: it has the capabilities; a seccomp filter"),
+    "any other call": (refused(SCHED_SETAFFINITY), "the machine refuses a system call (EPERM): a seccomp filter does"),
     "file descriptors": (where("ulimit -n 9"), "as many files open as it may (EMFILE): raise the limit"),
 }
 
@@ -66,16 +89,15 @@ def test_the_kernel_backend_says_what_it_lacks(what: str) -> None:
     assert len(done.stderr.splitlines()) == 1
 
 
-@pytest.mark.parametrize("what", LACKING)
-def test_doctor_tells_beforehand_that_the_kernel_backend_lacks_it(what: str) -> None:
+@pytest.mark.parametrize("what", [what for what in LACKING if what != "any other call"])
+def test_doctor_tells_beforehand(what: str) -> None:
     before, _ = LACKING[what]
     rows = {row["name"]: row for row in json.loads(command(before, "doctor", "--json").stdout)}
-    found = rows["kernel backend"]
+    found = rows.get(what, rows["kernel backend"])
     assert not found["is_there"]
     assert found["detail"]
-    if what in rows:
-        assert not rows[what]["is_there"]
-        assert what in found["detail"]
+    if what.startswith("CAP_"):
+        assert what in rows["kernel backend"]["detail"]
 
 
 @pytest.mark.parametrize("setting", ["ulimit -l 0", "umount /sys/fs/bpf", "umount --lazy /sys", "umount --lazy /dev"])

@@ -34,9 +34,10 @@ _COMMANDS = {
     "bench": ("bench", "Measure nanoseconds a packet."),
 }
 # What the machine cannot do for anybody, whatever it was needed for.
-_SHORTAGES = {
+_OF_THE_MACHINE = {
     errno.EMFILE: "this process has as many files open as it may (EMFILE): raise the limit, as by ulimit -n 1024",
     errno.ENFILE: "the machine has as many files open as it may (ENFILE): raise it, as by sysctl fs.file-max",
+    errno.EPERM: "the machine refuses a system call (EPERM): a seccomp filter does, or a security module",
 }
 _SIGNALLED = 128  # a shell's exit code of a command that a signal ended, less the signal
 
@@ -94,8 +95,9 @@ def main() -> int:
     try:
         code = _run()
     except OSError as error:
-        # What files cannot do is an Error by now: this is the output, or a shortage.
-        _say(_SHORTAGES.get(error.errno or 0) or f"{error.filename or 'cannot write the output'}: {error.strerror}")
+        # What files cannot do is an Error by now: this is the machine, or the output.
+        said = f"{error.filename or 'cannot write the output'}: {error.strerror}"
+        _say(_OF_THE_MACHINE.get(error.errno or 0, said))
         code = MissingError.exit_code
     except SystemExit as stop:  # see _terminate; click's, where nobody reads the output
         code = int(stop.code or 0)
