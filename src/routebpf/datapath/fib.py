@@ -398,6 +398,7 @@ def _write_hop(
     headroom = hop.headroom if hop.xmit or hop.out else 0
     mtu = _less_headroom(min(route.mtu or facts.mtu, 0xFFFF), headroom)
     source = facts.source_for(hop.gateway if hop.gateway_family == 4 else None) if family == 4 else 0
+    preferred = route.source or (0 if route.type == "local" else source)
     is_short = is_plain and facts.is_short_way and route.type == "unicast" and family == 4
     image.put64(
         place,
@@ -420,7 +421,7 @@ def _write_hop(
             at.HOP_FORWARD_MTU: mtu if route.is_mtu_locked else _less_headroom(min(facts.mtu, 0xFFFF), headroom),
             at.HOP_REALM: hop.realm if family == 4 else 0,  # kernel: rt_set_nexthop(); IPv6 keeps none
             at.HOP_SOURCE: source,
-            at.HOP_PREFERRED: (route.source or source) if family == 4 else 0,
+            at.HOP_PREFERRED: preferred if family == 4 else 0,
             at.HOP_SHORT_MTU: min(mtu, facts.mtu) if is_short else 0,
             at.HOP_SHORT_HEADER: facts.header_bytes,
             at.HOP_FLAGS: (at.HOP_PLAIN if is_plain else 0) | (at.HOP_LOCAL if route.type in _LOCAL_TYPES else 0),

@@ -20,6 +20,9 @@ from routebpf.datapath.fib_records import (
     HASH_BITS,
     HOP_BOUND,
     HOP_BYTES,
+    HOP_FLAGS,
+    HOP_IFINDEX,
+    HOP_LOCAL,
     HOP_SOURCE,
     HOST_FIB4,
     HOST_FIB6,
@@ -211,6 +214,20 @@ def route_of(
     store64(entry + CACHE_REST, rest)
     store64(entry + CACHE_ROUTE, route)
     return route
+
+
+@native
+def route_by(route: int, ifindex: int) -> int:
+    """Of a route and those behind it of its prefix, the first that goes by a device or is local; negative: a reason."""
+    while route > 0 and load32(route + ROUTE_REASON) == 0:
+        hop = load64(route + ROUTE_HOPS)
+        end = hop + load32(route + ROUTE_HOP_COUNT) * HOP_BYTES
+        while hop < end:
+            if load32(hop + HOP_IFINDEX) == ifindex or load32(hop + HOP_FLAGS) & HOP_LOCAL:
+                return route
+            hop += HOP_BYTES
+        route = load64(route + ROUTE_NEXT)
+    return route or -NO_ROUTE
 
 
 @native

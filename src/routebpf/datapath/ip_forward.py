@@ -7,7 +7,7 @@ no ICMP and is in no multicast group. A result is a reason.
 
 from __future__ import annotations
 
-from routebpf.datapath.fib_lookup import hop_of, route_of
+from routebpf.datapath.fib_lookup import hop_of, route_by, route_of
 from routebpf.datapath.fib_records import (
     HOP_FLAGS,
     HOP_FORWARD_MTU,
@@ -79,6 +79,7 @@ from routebpf.runtime.skb import (
 )
 
 _DF = 0x4000
+_LINK_LOCAL = 0x3FA  # the first ten bits of fe80::/10
 _ARPHRD_NONE = 0xFFFE
 _IPV6_MIN_MTU = 1280
 _TUN_HEADROOM = 64  # NET_SKB_PAD; what a packet socket leaves behind a link header is LL_RESERVED_SPACE
@@ -190,6 +191,8 @@ def _input_hop6(cpu: int, skb: int, ifindex: int) -> int:
     if lshr(src, 56) == 0xFF or (src == 0 and src_low == 1) or (dst == 0 and dst_low == 1):
         return -MARTIAN
     route = route_of(cpu, 6, dst, dst_low, src, src_low, dscp_of(header), load32(skb + SKB_MARK), ifindex)
+    if lshr(dst, 54) == _LINK_LOCAL:
+        route = route_by(route, ifindex)  # kernel: RT6_LOOKUP_F_IFACE
     return hop_of(route, dst, dst_low, src, src_low, 0)
 
 
@@ -243,4 +246,4 @@ def _stays_on_link(header: int) -> int:
     source = bswap64(load64(header + 8))
     if source == 0 and lshr(bswap64(load64(header + 16)), 1) == 0:
         return 1
-    return lshr(source, 56) == 0xFF or lshr(source, 54) == 0x3FA
+    return lshr(source, 56) == 0xFF or lshr(source, 54) == _LINK_LOCAL

@@ -11,6 +11,7 @@ from routebpf.datapath.fib_records import (
     HOP_FLAGS,
     HOP_GATEWAY_FAMILY,
     HOP_IFINDEX,
+    HOP_LOCAL,
     HOP_MTU,
     HOP_PLAIN,
     HOP_PREFERRED,
@@ -88,7 +89,10 @@ def ip_send4(cpu: int, run: int, data: int, have: int, length: int, time: int) -
     is_plain = load32(hop + HOP_FLAGS) & HOP_PLAIN and length <= load32(hop + HOP_MTU)
     if is_plain and have >= length and _is_complete(data, length):
         return _send_plain(cpu, run, hop, data, length, ETH_P_IP, time)
-    skb = _new_sent(cpu, run, data, have, length, ETH_P_IP, load32(hop + HOP_PREFERRED), time)
+    source = load32(hop + HOP_PREFERRED)
+    if source == 0 and load32(hop + HOP_FLAGS) & HOP_LOCAL:
+        source = dst
+    skb = _new_sent(cpu, run, data, have, length, ETH_P_IP, source, time)
     set_hop(skb, hop)
     _pin(skb, hop)
     return dst_output(cpu, skb, hop)

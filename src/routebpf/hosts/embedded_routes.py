@@ -66,21 +66,22 @@ def host_address(
 
 
 def link_local_routes(device: Device) -> tuple[Route, ...]:
-    """The IPv6 routes that a device brings: multicast, and of Ethernet its link-local address and their prefix."""
+    """The IPv6 routes that a device brings: multicast; of Ethernet and tun the prefix of link-local addresses, and of
+    Ethernet its own one. (That of a tun is random.)"""
     flags = KINDS[device.kind].flags
     if flags & DEVICE_LOOPBACK or device.mtu < _IPV6_MIN_MTU:
         return ()
     hops = (Hop(device.name),)
     multicast = Route(ip_network("ff00::/8"), hops, "multicast", TABLE_LOCAL, _IPV6_METRIC)
+    anycast = Route(ip_network("fe80::/128"), hops, "anycast", TABLE_LOCAL)
+    prefix = Route(ip_network("fe80::/64"), hops, metric=_IPV6_METRIC)
+    if device.kind == "tun":
+        return (multicast, anycast, prefix)
     if not flags & DEVICE_ETHERNET:
         return (multicast,)
     own = _LINK_LOCAL | int.from_bytes(_eui64(device.mac), "big")
-    return (
-        multicast,
-        Route(ip_network((IPv6Address(own), 128)), hops, "local", TABLE_LOCAL, source=own),
-        Route(ip_network("fe80::/128"), hops, "anycast", TABLE_LOCAL),
-        Route(ip_network("fe80::/64"), hops, metric=_IPV6_METRIC, source=own),
-    )
+    own_address = Route(ip_network((IPv6Address(own), 128)), hops, "local", TABLE_LOCAL, source=own)
+    return (multicast, own_address, anycast, replace(prefix, source=own))
 
 
 def lose_ipv4_routes(fib: Fib, devices: Mapping[str, Device], connected: Container[Route]) -> None:
