@@ -32,6 +32,7 @@ from routebpf.hosts.topology import parse_topology
 from routebpf.hosts.topology_apply import apply_topology
 from routebpf.kernel import namespaces
 from routebpf.kernel.namespaces import Namespace
+from routebpf.objects.compiler import compile_source
 
 pytestmark = pytest.mark.kernel
 
@@ -368,6 +369,8 @@ route add blackhole 192.168.4.0/24 metric 9
 route add fd00:1::/64 via fd00:a::9 dev va metric 5 mtu 1350 pref high
 route add unreachable fd00:3::/64
 route replace 192.168.3.0/24 via 10.0.0.7
+route add 192.168.8.0/24 nexthop via 10.0.0.2 dev va realm 5 nexthop via 10.2.0.2 dev d0 realm 6/7
+route add 192.168.9.0/24 realm 5 nexthop via 10.0.0.2 dev va realm 5 nexthop via 10.2.0.2 dev d0
 route add 192.168.7.0/24 dev va
 route del 192.168.7.0/24
 rule add fwmark 0x77/0xff table 77 prio 100
@@ -403,6 +406,51 @@ def test_a_topology_does_to_the_kernel_what_ip_does(kernel: KernelHost) -> None:
             assert ip(kernel, *words).split() == theirs.split(), words
     finally:
         namespaces.remove_namespace(other)
+
+
+WAYS = """
+link add va up type veth
+link add vb up type veth
+addr add 10.0.0.1/24 dev va
+addr add 10.1.0.1/24 dev vb
+"""
+
+
+def test_a_program_that_stands_before_nexthops_is_on_none_of_them(tmp_path: Path) -> None:
+    """As with iproute2 and the kernel, which takes the line and ignores it there."""
+    obj = tmp_path / "drop.o"
+    obj.write_bytes(compile_source(DROP_MAIL))
+    encap = f"encap bpf xmit obj {obj} section lwt_xmit"
+    line = f"route add 192.168.1.0/24 {encap} nexthop via 10.0.0.2 dev va nexthop via 10.1.0.2 dev vb"
+    for backend in BACKENDS:
+        with host_for(backend) as host:
+            apply_topology(host, parse_topology(WAYS + line))
+            (found,) = [one for one in host.routes() if str(one.prefix) == "192.168.1.0/24"]
+            assert [hop.programs for hop in found.hops] == [(), ()]
+            if isinstance(host, KernelHost):
+                by_host = ip(host, "route", "show", "192.168.1.0/24")
+                ip(host, "route", "delete", "192.168.1.0/24")
+                ip(host, *line.split())
+                assert ip(host, "route", "show", "192.168.1.0/24") == by_host
+
+
+@pytest.mark.parametrize(("realms", "is_taken"), [((5, 5, 6), True), ((5, 0, 0), False), ((6, 5, 6), False)])
+def test_a_realm_that_stands_before_nexthops_is_that_of_the_first(realms: tuple[int, ...], is_taken: bool) -> None:
+    words = [f"realm {one}" if one else "" for one in realms]
+    line = f"route add 192.168.1.0/24 {words[0]} nexthop via 10.0.0.2 dev va {words[1]}"
+    line += f" nexthop via 10.1.0.2 dev vb {words[2]}"
+    for backend in BACKENDS:
+        with host_for(backend) as host:
+            apply_topology(host, parse_topology(WAYS))
+            if isinstance(host, KernelHost):
+                command = ["ip", "-n", host.namespace.name, *line.replace(".1.0/24", ".2.0/24").split()]
+                theirs = subprocess.run(command, capture_output=True, text=True, check=False)
+                assert (theirs.returncode == 0) == is_taken
+            if is_taken:
+                apply_topology(host, parse_topology(line))
+                continue
+            with pytest.raises(InputError, match="Nexthop class id does not match RTA_FLOW"):
+                apply_topology(host, parse_topology(line))
 
 
 # Replays

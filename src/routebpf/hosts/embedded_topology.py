@@ -92,10 +92,10 @@ def _hops(topology: EmbeddedTopology, one: lines.Route, prefix: Prefix) -> Itera
             int(gateway) if gateway else None,
             gateway.version if gateway else 0,
             path.weight,
-            path.realms or one.hop.realms,
+            path.realms,
         )
-        encap = path.encap or one.hop.encap
-        if encap is not None:
+        encap = path.encap
+        if encap is not None:  # the kernel ignores one that stands before nexthops
             programs = {hook: topology.program(hook, named) for hook, named in encap.programs.items()}
             hop = replace(
                 hop, xmit=programs.get("xmit"), in_=programs.get("in"), out=programs.get("out"), headroom=encap.headroom

@@ -109,20 +109,19 @@ class KernelTopology(TopologyApplier):
     def _hops(self, one: lines.Route) -> Iterator[Hop]:
         for path in _ways(one):
             gateway = ip_address(path.via) if path.via else None
-            encap = path.encap or one.hop.encap
             programs: dict[str, Any] = {}
-            if encap is not None:
-                programs = {hook: self.program(hook, named) for hook, named in encap.programs.items()}
+            if path.encap is not None:  # the kernel ignores one that stands before nexthops
+                programs = {hook: self.program(hook, named) for hook, named in path.encap.programs.items()}
             yield Hop(
                 path.device,
                 int(gateway) if gateway else None,
                 gateway.version if gateway else 0,
                 path.weight,
-                path.realms or one.hop.realms,
+                path.realms,
                 programs.get("xmit"),
                 programs.get("in"),
                 programs.get("out"),
-                encap.headroom if encap else 0,
+                path.encap.headroom if path.encap else 0,
             )
 
     def rule(self, one: lines.Rule) -> None:

@@ -40,6 +40,15 @@ def apply_topology(
     return list(applier.objects.values())
 
 
+def _check_realms(one: lines.Route) -> None:
+    """kernel: net/ipv4/fib_semantics.c, fib_create_info()."""
+    if one.family == 4 and one.verb != "delete" and one.nexthops and one.hop.realms not in (0, one.nexthops[0].realms):
+        raise InputError(
+            f"route {one.text}: the first nexthop has not the realm that stands before it (Nexthop class id does not"
+            " match RTA_FLOW); say the realm behind each nexthop"
+        )
+
+
 class TopologyApplier(ABC):
     """What does a topology's commands on a host. `objects`: those loaded so far, by path and hook."""
 
@@ -65,6 +74,8 @@ class TopologyApplier(ABC):
             lines.Rule: self.rule,
             lines.Flush: self.flush,
         }
+        if isinstance(command, lines.Route):
+            _check_realms(command)
         doers[type(command)](command)
 
     @abstractmethod
