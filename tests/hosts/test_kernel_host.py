@@ -278,6 +278,39 @@ def test_maps_of_a_program_that_is_loaded_later_are_there_too(kernel: KernelHost
     assert set(loaded.maps) == {"first", "second"}
 
 
+def test_a_packet_is_told_by_the_route_that_it_takes_now(kernel: KernelHost) -> None:
+    kernel.add_device("va", address="10.9.0.1/24", mtu=65535)
+
+    def packets(prefix: str) -> int:
+        routes = kernel.replay(CAPTURE).report()["routes"]
+        return sum(one["packets"] for one in routes if one["to"] == prefix)
+
+    kernel.add_route("10.0.0.0/8", dev="va")
+    count = packets("10.0.0.0/8")
+    assert count > 0
+    kernel.add_route("0.0.0.0/1", dev="va")
+    kernel.delete_route("10.0.0.0/8")
+    assert packets("0.0.0.0/1") == count
+
+
+def test_a_program_with_another_headroom_is_another_to_the_kernel(kernel: KernelHost, program: Path) -> None:
+    """It takes encaps of equal names for equal, and would keep the old one."""
+    kernel.add_device("va", address="10.0.0.1/24")
+    loaded = kernel.load(program).program("pass")
+    shown = []
+    for headroom in (0, 16, 32):
+        kernel.add_route("192.168.1.0/24", dev="va", xmit=loaded, headroom=headroom, replace=True)
+        shown.append(ip(kernel, "route", "show", "192.168.1.0/24"))
+    assert len(set(shown)) == 3
+
+
+@pytest.mark.parametrize("weight", [0, 257])
+def test_a_weight_that_no_route_has_is_refused(kernel: KernelHost, weight: int) -> None:
+    kernel.add_device("va", address="10.0.0.1/24")
+    with pytest.raises(InputError, match=f"route 192.168.1.0/24: a weight of {weight}; it is 1 to 256"):
+        kernel.add_route("192.168.1.0/24", nexthops=[Hop("va", 0x0A000002, 4, weight)])
+
+
 def test_whoever_sends_runs_on_its_cpus_again(kernel: KernelHost) -> None:
     before = os.sched_getaffinity(0)
     kernel.add_device("va", address="10.0.0.1/24")
