@@ -224,21 +224,25 @@ class EmbeddedHost:
         key = (device, str(interface.ip))
         if key in self._addresses:
             raise InputError(f"device {device}: it has the address {interface.ip} already (File exists)")
-        new = host_address(self.device(device), interface, peer, broadcast)
+        others = [one for (name, _), one in self._addresses.items() if name == device]
+        new = host_address(self.device(device), interface, peer, broadcast, others)
         for route in new.routes:
             self._fibs[interface.version].add(route, append=True)
         self._addresses[key] = new
         self._changed()
 
     def delete_address(self, device: str, address: str) -> None:
-        """Take an address from a device, and its routes: of IPv4 whatever its prefix length, where none is given."""
+        """Take an address from a device, and its routes: of IPv4 whatever its prefix length, where none is given. With
+        the first IPv4 one of a link go the secondary ones (kernel: __inet_del_ifa(), without promote_secondaries)."""
         interface = interface_of(device, address)
-        old = self._addresses.get((device, str(interface.ip)))
+        key = (device, str(interface.ip))
+        old = self._addresses.get(key)
         if old is None or (old.interface != interface and not is_bare_ipv4(address)):
             raise InputError(f"device {device}: it has no address {address} (Cannot assign requested address)")
-        del self._addresses[device, str(interface.ip)]
-        for route in old.routes:
-            self._fibs[interface.version].delete(route.prefix, route.table, partial(is_same_route, route))
+        alike = [one for one, its in self._addresses.items() if one[0] == device and its.link == old.link]
+        for one in alike if interface.version == 4 and alike[0] == key else [key]:
+            for route in self._addresses.pop(one).routes:
+                self._fibs[interface.version].delete(route.prefix, route.table, partial(is_same_route, route))
         self._changed()
 
     def has_address(self, device: str, address: str) -> bool:

@@ -12,7 +12,7 @@ from ipaddress import IPv4Interface, IPv6Address, IPv6Interface, ip_address, ip_
 from typing import Protocol
 
 from routebpf.datapath.devices import KINDS, Device
-from routebpf.datapath.fib import ERROR_TYPES, TABLE_LOCAL, Fib, Hop, Prefix, Route
+from routebpf.datapath.fib import ERROR_TYPES, TABLE_LOCAL, TABLE_MAIN, Fib, Hop, Prefix, Route
 from routebpf.errors import InputError
 from routebpf.hosts.arguments import address_of
 from routebpf.runtime.device import DEVICE_ETHERNET, DEVICE_LOOPBACK
@@ -40,24 +40,31 @@ class HostAddress:
 
 
 def host_address(
-    device: Device, interface: IPv4Interface | IPv6Interface, peer: str | None, broadcast: str | None
+    device: Device,
+    interface: IPv4Interface | IPv6Interface,
+    peer: str | None,
+    broadcast: str | None,
+    others: Sequence[HostAddress] = (),
 ) -> HostAddress:
     """An address with the routes that it brings: itself, its link, of IPv4 the broadcast addresses of both, of IPv6
-    that of any router on the link (RFC 4291, 2.6.1; kernel: addrconf_join_anycast())."""
+    that of any router on the link (RFC 4291, 2.6.1; kernel: addrconf_join_anycast()). `others`: what the device has
+    already; an IPv4 address of a link that it has is a secondary one, reached as the first of that link is."""
     hops = (Hop(device.name),)
-    own = int(interface.ip)
     width = interface.max_prefixlen
     metric = 0 if interface.version == 4 else _IPV6_METRIC
-    routes = [Route(ip_network((own, width)), hops, "local", TABLE_LOCAL, source=own)]
     network = ip_network(f"{peer}/{interface.network.prefixlen}", strict=False) if peer else interface.network
+    primary = next((one.interface for one in others if one.link == network and network.version == 4), interface)
+    is_secondary = primary is not interface
+    own = int(primary.ip)
+    routes = [Route(ip_network((int(interface.ip), width)), hops, "local", TABLE_LOCAL, source=own)]
     is_loopback = bool(KINDS[device.kind].flags & DEVICE_LOOPBACK)
-    if is_loopback and interface.version == 4 and network.prefixlen < width:
-        routes.append(Route(network, hops, "local", TABLE_LOCAL, source=own))
-    elif network.prefixlen < width or peer:
-        routes.append(Route(network, hops, metric=metric, source=own))
+    if (network.prefixlen < width or peer) and not is_secondary:
+        is_own = is_loopback and interface.version == 4 and network.prefixlen < width
+        kind, table = ("local", TABLE_LOCAL) if is_own else ("unicast", TABLE_MAIN)
+        routes.append(Route(network, hops, kind, table, metric, source=own))
     if interface.version == 4:
         ends = [ip_network(broadcast)] if broadcast else []
-        ends += [ip_network(network.broadcast_address)] if network.prefixlen < 31 else []
+        ends += [ip_network(network.broadcast_address)] if network.prefixlen < 31 and not is_secondary else []
         routes += (Route(one, hops, "broadcast", TABLE_LOCAL, source=own) for one in dict.fromkeys(ends))
     if interface.version == 6 and interface.network.prefixlen < 127 and not is_loopback:
         first = int(interface.network.network_address)
