@@ -129,9 +129,8 @@ def test_addresses_are_listed_as_ip_lists_them(here: Namespace, sock: RouteSocke
 def test_addresses_are_waited_for_until_they_are_of_use(here: Namespace, sock: RouteSocket) -> None:
     """With duplicate address detection, which takes a second or two."""
     batch(here, PAIR + "addr add fd00::1/64 dev vb\n")
-    wait_for_addresses(sock, [701], seconds=10)
+    wait_for_addresses(sock, seconds=10)
     assert "tentative" not in ip(here, "-6", "addr")
-    assert "fe80:" in ip(here, "-6", "addr", "show", "dev", "vb")
     start = time.monotonic()
     wait_for_addresses(sock, [1], seconds=0.1)  # a loopback device never has one
     assert time.monotonic() - start >= 0.1
