@@ -158,9 +158,12 @@ class Fib:
     rules: list[Rule] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.rules = [Rule(0, TABLE_LOCAL), Rule(32766, TABLE_MAIN)]
-        if self.family == 4:
-            self.rules.append(Rule(32767, TABLE_DEFAULT))
+        self.rules = self.first_rules()
+
+    def first_rules(self) -> list[Rule]:
+        """Those that the kernel begins with."""
+        last = [Rule(32767, TABLE_DEFAULT)] if self.family == 4 else []
+        return [Rule(0, TABLE_LOCAL), Rule(32766, TABLE_MAIN), *last]
 
     def routes(self) -> Iterator[Route]:
         """All routes, by table and prefix."""
@@ -238,6 +241,7 @@ def write_fib(image: Image, fib: Fib, devices: dict[str, DeviceFacts], bare: dic
             at.FIB_RULE_COUNT: len(fib.rules),
             at.FIB_INPUTS: _inputs(fib),
             at.FIB_LOCAL: tables.get(TABLE_LOCAL, 0),
+            at.FIB_LOOKS_BACK: _looks_back(fib),
         },
     )
     return struct
@@ -260,6 +264,14 @@ def _inputs(fib: Fib) -> int:
         flags |= at.FIB_USES_IIF if rule.input_device is not None else 0
         flags |= at.FIB_USES_TOS if rule.tos else 0
     return flags
+
+
+def _looks_back(fib: Fib) -> bool:
+    """Whether there are other rules than those of the beginning, realms, or local routes that no address brought (one
+    that an address brings has a source). kernel: fib_validate_source()."""
+    return fib.rules != fib.first_rules() or any(
+        (route.type == "local" and not route.source) or any(hop.realm for hop in route.hops) for route in fib.routes()
+    )
 
 
 def _write_rule(

@@ -22,6 +22,7 @@ FIB_RULES = 0  # the address of its rules, in order
 FIB_RULE_COUNT = 8
 FIB_INPUTS = 16  # FIB_USES_*
 FIB_LOCAL = 24  # the address of table local
+FIB_LOOKS_BACK = 32  # of IPv4: the source of what comes in is looked up whole, not only among the host's addresses
 FIB_BYTES = 64
 
 # What a lookup depends on besides the destination.

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from routebpf.datapath.fib_lookup import hop_of, route_by, route_of
 from routebpf.datapath.fib_records import (
+    FIB_LOOKS_BACK,
     HOP_FLAGS,
     HOP_FORWARD_MTU,
     HOP_IFINDEX,
@@ -16,14 +17,16 @@ from routebpf.datapath.fib_records import (
     HOP_LOCAL,
     HOP_MTU,
     HOP_ROUTE,
+    HOST_FIB4,
     ROUTE_TYPE,
     RTN_BROADCAST,
     RTN_LOCAL,
     RTN_MULTICAST,
+    RTN_UNICAST,
 )
 from routebpf.datapath.ip_header import has_good_checksum, priority_of_tos
 from routebpf.datapath.ip_options import take_hop_by_hop, take_ipv4_options
-from routebpf.datapath.ip_output import TOS_MASK, dscp_of, dst_output, set_hop
+from routebpf.datapath.ip_output import LOOPBACK_IFINDEX, TOS_MASK, dscp_of, dst_output, set_hop
 from routebpf.datapath.ip_send import new_packet
 from routebpf.datapath.lwt import lwt_run
 from routebpf.datapath.run_records import RUN_INGRESS, RUN_MARK, RUN_ROUTE, RUN_SKB
@@ -41,7 +44,7 @@ from routebpf.datapath.verdicts import (
     TTL_EXCEEDED,
 )
 from routebpf.runtime.checksum import decrease_ttl, fill_ipv4_header_checksum
-from routebpf.runtime.cpu import CPU_DEPTH, CPU_IS_REROUTED
+from routebpf.runtime.cpu import CPU_DEPTH, CPU_HOST, CPU_IS_REROUTED
 from routebpf.runtime.device import DEVICE_HARD_HEADER_LEN, DEVICE_TYPE, XMIT_RECURSION_LIMIT, device_of
 from routebpf.runtime.memory import (
     bswap16,
@@ -174,10 +177,25 @@ def _input_hop4(cpu: int, skb: int, ifindex: int) -> int:
     hop = hop_of(route, dst << 32, 0, src << 32, 0, 0)
     if hop < 0:
         return hop
-    back = route_of(cpu, 4, src << 32, 0, dst << 32, 0, tos, mark, ifindex)
-    if back > 0 and load32(back + ROUTE_TYPE) == RTN_LOCAL:
-        return -MARTIAN  # one of the host's own (kernel: fib_validate_source())
+    if _is_of_a_host(cpu, src, dst, tos, hop) == 0:
+        return -MARTIAN
     return hop
+
+
+@native
+def _is_of_a_host(cpu: int, src: int, dst: int, tos: int, hop: int) -> int:
+    """Whether a source is neither this host's own nor, where that is looked at, a broadcast address: to rules as if it
+    came in by the device that the packet leaves by. kernel: fib_validate_source()."""
+    where = LOOPBACK_IFINDEX
+    if load32(load64(hop + HOP_ROUTE) + ROUTE_TYPE) == RTN_UNICAST:
+        where = load32(hop + HOP_IFINDEX)
+    back = route_of(cpu, 4, src << 32, 0, dst << 32, 0, tos, 0, where)
+    if back < 0:
+        return 1
+    kind = load32(back + ROUTE_TYPE)
+    if kind == RTN_BROADCAST or kind == RTN_MULTICAST:  # noqa: SIM109 (native functions have no tuples)
+        return load64(load64(load64(cpu + CPU_HOST) + HOST_FIB4) + FIB_LOOKS_BACK) == 0
+    return kind != RTN_LOCAL
 
 
 @native

@@ -60,6 +60,7 @@ from routebpf.runtime.skb import (
 )
 from routebpf.runtime.skb_room import skb_expand_headroom
 
+LOOPBACK_IFINDEX = 1  # the device that packets of this host come in by, to rules
 TOS_MASK = 0x1C  # of a packet, before it is compared with that of routes and rules. kernel: fib_dscp_masked_match()
 REROUTE_FAILED = 2  # in CPU_IS_REROUTED
 _DF = 0x4000
@@ -79,7 +80,7 @@ def output_hop4(cpu: int, dst: int, src: int, tos: int, mark: int) -> int:
         return _hop_of_source(cpu, src)
     if dst == 0:
         dst = 0x7F000001  # "this host"
-    route = route_of(cpu, 4, dst << 32, 0, src << 32, 0, tos & TOS_MASK, mark, 0)
+    route = route_of(cpu, 4, dst << 32, 0, src << 32, 0, tos & TOS_MASK, mark, LOOPBACK_IFINDEX)
     hop = hop_of(route, dst << 32, 0, src << 32, 0, src)
     if hop < 0:
         return hop
@@ -118,7 +119,7 @@ def output_hop6(cpu: int, header: int, mark: int, nobody: int) -> int:
     dst_low = bswap64(load64(header + 32))
     if dst == 0 and dst_low == 0:
         dst_low = nobody
-    route = route_of(cpu, 6, dst, dst_low, src, src_low, dscp_of(header), mark, 0)
+    route = route_of(cpu, 6, dst, dst_low, src, src_low, dscp_of(header), mark, LOOPBACK_IFINDEX)
     return hop_of(route, dst, dst_low, src, src_low, 0)
 
 
