@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from routebpf.errors import MissingError
-from routebpf.kernel import features, syscall
+from routebpf.kernel import features, route_probe, routes, syscall
 from routebpf.kernel.features import FEATURES, Feature, probe_features
 from routebpf.kernel.running import cpu_list, kernel_version, lockdown, online_cpus, possible_cpus
 from without_capabilities import without
@@ -70,6 +70,18 @@ def test_a_kernel_without_the_system_call_is_told(monkeypatch):
     (found,) = probe_features([one for one in FEATURES if one.name == "bpf(2)"])
     assert (found.is_there, found.mend) == (False, "a kernel with CONFIG_BPF_SYSCALL=y")
     assert found.detail == "this kernel has no bpf(2); it needs CONFIG_BPF_SYSCALL=y"
+
+
+def test_a_kernel_without_programs_on_routes_is_told(monkeypatch):
+    """Asked for an encap that it was built without (MPLS, ILA), the kernel answers as without CONFIG_LWTUNNEL_BPF."""
+    said = set()
+    for number in (1, 3):
+        monkeypatch.setattr(routes, "LWTUNNEL_ENCAP_BPF", number)
+        (found,) = probe_features([route_probe.ENCAP])
+        assert not found.is_there
+        assert found.mend == "a kernel with CONFIG_LWTUNNEL=y and CONFIG_LWTUNNEL_BPF=y"
+        said.add(found.detail)
+    assert any("lwt encapsulation type not supported" in one and "built without it" in one for one in said), said
 
 
 def test_the_jit_is_found_where_its_setting_cannot_be_read(monkeypatch, tmp_path):
