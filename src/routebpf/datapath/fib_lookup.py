@@ -99,8 +99,9 @@ def fib_insert(length: int, high: int, low: int) -> int:
 
 
 @native
-def table_lookup(table: int, high: int, low: int, tos: int) -> int:
-    """The route of the longest prefix in a table that has one for this TOS; 0 if there is none."""
+def table_lookup(table: int, high: int, low: int, tos: int, by: int) -> int:
+    """The route of the longest prefix in a table that has one for this TOS, and by the device `by` unless that is 0; 0
+    if there is none."""
     length = load64(table + TABLE_LENGTHS)
     end = length + load64(table + TABLE_COUNT) * LENGTH_BYTES
     while length < end:
@@ -117,12 +118,24 @@ def table_lookup(table: int, high: int, low: int, tos: int) -> int:
             if load64(bucket + BUCKET_KEY) == key_high and load64(bucket + BUCKET_KEY + 8) == key_low:
                 while route != 0:
                     wanted = load32(route + ROUTE_TOS)
-                    if wanted == 0 or wanted == tos:
+                    if (wanted == 0 or wanted == tos) and (by == 0 or _goes_by(route, by)):
                         return route
                     route = load64(route + ROUTE_NEXT)
                 break
             at = (at + 1) & mask
         length += LENGTH_BYTES
+    return 0
+
+
+@native
+def _goes_by(route: int, ifindex: int) -> int:
+    """Whether a route is local, or has a next hop by a device. kernel: rt6_score_route(), RT6_LOOKUP_F_IFACE."""
+    hop = load64(route + ROUTE_HOPS)
+    end = hop + load32(route + ROUTE_HOP_COUNT) * HOP_BYTES
+    while hop < end:
+        if load32(hop + HOP_IFINDEX) == ifindex or load32(hop + HOP_FLAGS) & HOP_LOCAL:
+            return 1
+        hop += HOP_BYTES
     return 0
 
 
@@ -156,8 +169,8 @@ def _counts(route: int, rule: int) -> int:
 
 
 @native
-def fib_lookup(fib: int, dst: int, dst_low: int, src: int, src_low: int, tos: int, mark: int, iif: int) -> int:
-    """The route that the rules of a FIB lead to, or a reason, negative."""
+def fib_lookup(fib: int, dst: int, dst_low: int, src: int, src_low: int, tos: int, mark: int, iif: int, by: int) -> int:
+    """The route that the rules of a FIB lead to, or a reason, negative. `by`: the device that it is to go by, or 0."""
     rule = load64(fib + FIB_RULES)
     end = rule + load64(fib + FIB_RULE_COUNT) * RULE_BYTES
     while rule < end:
@@ -166,7 +179,7 @@ def fib_lookup(fib: int, dst: int, dst_low: int, src: int, src_low: int, tos: in
                 return -load32(rule + RULE_REASON)
             table = load64(rule + RULE_TABLE)
             if table != 0 and load32(rule + RULE_FLAGS) & RULE_SKIPPED == 0:
-                route = table_lookup(table, dst, dst_low, tos)
+                route = table_lookup(table, dst, dst_low, tos, by)
                 if route != 0 and _counts(route, rule):
                     return route
         rule += RULE_BYTES
@@ -206,7 +219,7 @@ def route_of(
         and load64(entry + CACHE_SOURCE + 8) == src_low
     ):
         return load64(entry + CACHE_ROUTE)
-    route = fib_lookup(fib, dst, dst_low, src, src_low, tos, mark, iif)
+    route = fib_lookup(fib, dst, dst_low, src, src_low, tos, mark, iif, 0)
     store64(entry + CACHE_DESTINATION, dst)
     store64(entry + CACHE_DESTINATION + 8, dst_low)
     store64(entry + CACHE_SOURCE, src)
@@ -214,20 +227,6 @@ def route_of(
     store64(entry + CACHE_REST, rest)
     store64(entry + CACHE_ROUTE, route)
     return route
-
-
-@native
-def route_by(route: int, ifindex: int) -> int:
-    """Of a route and those behind it of its prefix, the first that goes by a device or is local; negative: a reason."""
-    while route > 0 and load32(route + ROUTE_REASON) == 0:
-        hop = load64(route + ROUTE_HOPS)
-        end = hop + load32(route + ROUTE_HOP_COUNT) * HOP_BYTES
-        while hop < end:
-            if load32(hop + HOP_IFINDEX) == ifindex or load32(hop + HOP_FLAGS) & HOP_LOCAL:
-                return route
-            hop += HOP_BYTES
-        route = load64(route + ROUTE_NEXT)
-    return route or -NO_ROUTE
 
 
 @native

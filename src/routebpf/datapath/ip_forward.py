@@ -7,7 +7,7 @@ no ICMP and is in no multicast group. A result is a reason.
 
 from __future__ import annotations
 
-from routebpf.datapath.fib_lookup import hop_of, route_by, route_of
+from routebpf.datapath.fib_lookup import fib_lookup, hop_of, route_of
 from routebpf.datapath.fib_records import (
     FIB_LOOKS_BACK,
     HOP_FLAGS,
@@ -18,6 +18,7 @@ from routebpf.datapath.fib_records import (
     HOP_MTU,
     HOP_ROUTE,
     HOST_FIB4,
+    HOST_FIB6,
     ROUTE_TYPE,
     RTN_BROADCAST,
     RTN_LOCAL,
@@ -208,9 +209,12 @@ def _input_hop6(cpu: int, skb: int, ifindex: int) -> int:
     dst_low = bswap64(load64(header + 32))
     if lshr(src, 56) == 0xFF or (src == 0 and src_low == 1) or (dst == 0 and dst_low == 1):
         return -MARTIAN
-    route = route_of(cpu, 6, dst, dst_low, src, src_low, dscp_of(header), load32(skb + SKB_MARK), ifindex)
+    mark = load32(skb + SKB_MARK)
     if lshr(dst, 54) == _LINK_LOCAL:
-        route = route_by(route, ifindex)  # kernel: RT6_LOOKUP_F_IFACE
+        fib = load64(load64(cpu + CPU_HOST) + HOST_FIB6)
+        route = fib_lookup(fib, dst, dst_low, src, src_low, dscp_of(header), mark, ifindex, ifindex)
+    else:
+        route = route_of(cpu, 6, dst, dst_low, src, src_low, dscp_of(header), mark, ifindex)
     return hop_of(route, dst, dst_low, src, src_low, 0)
 
 

@@ -103,7 +103,7 @@ def is_of_many(dst: int) -> int:
 def _hop_of_source(cpu: int, src: int) -> int:
     """The next hop by the device that has an IPv4 address, without a gateway; negative: a reason."""
     local = load64(load64(load64(cpu + CPU_HOST) + HOST_FIB4) + FIB_LOCAL)
-    route = table_lookup(local, src << 32, 0, 0) if local else 0
+    route = table_lookup(local, src << 32, 0, 0, 0) if local else 0
     if route == 0 or load32(route + ROUTE_TYPE) != RTN_LOCAL:
         return -NO_ROUTE
     return load64(load64(route + ROUTE_HOPS) + HOP_BARE)
