@@ -129,9 +129,49 @@ def test_json_tells_all(ground, here, passing):
     assert shown["was"] == "192.168.9.0/24 via 10.0.0.2 dev veth0"
     done = report("detach", PREFIX, *here)
     assert done == {"dry_run": False, "routes": [
-        {"prefix": PREFIX, "table": 254, "tos": 0, "metric": 0, "what": "detach", "had": {"xmit": program["name"]},
-         "is_as_before": True}]}  # fmt: skip
+        {"prefix": PREFIX, "source": None, "table": 254, "tos": 0, "metric": 0, "what": "detach",
+         "had": {"xmit": program["name"]}, "is_as_before": True}]}  # fmt: skip
     assert report("list", *here) == []
+
+
+def test_of_ipv6_routes_for_several_sources_one_is_named_by_its_source(ground, here, passing):
+    ground.ip("-6 route add default from fd12::/16 via fd00::2 dev veth0")
+    ground.ip("-6 route add default via fd01::2 dev veth1")
+    before = ground.routes()
+
+    def carrying() -> set[str]:
+        lines = ground.ip("-6 route show default").splitlines()
+        return {line.partition("encap")[0].strip() for line in lines if "encap bpf" in line}
+
+    assert "say which with --metric, --tos, --source or --device" in complaint("attach", passing, "::/0", *here)
+    assert "no route in table main from fd13::/16" in complaint(
+        "attach", passing, "::/0", "--source", "fd13::/16", *here
+    )
+    routebpf("attach", passing, "::/0", "--source", "fd12::/16", *here)
+    assert carrying() == {"default from fd12::/16"}
+    (shown,) = report("show", "::/0", "--source", "fd12::/16", *here)
+    assert (shown["prefix"], shown["source"]) == ("::/0", "fd12::/16")
+    routebpf("attach", passing, "::/0", "--source", "::/0", *here)
+    assert carrying() == {"default from fd12::/16", "default"}
+    assert "say which" in complaint("detach", "::/0", *here)
+    routebpf("detach", "::/0", "--source", "::/0", *here)
+    assert carrying() == {"default from fd12::/16"}
+    routebpf("detach", "::/0", "--source", "fd12::/16", *here)
+    assert ground.routes() == before
+
+
+def test_a_route_for_one_source_is_made_too(ground, here, passing):
+    before = ground.routes()
+    new = ["fd77::/32", "--source", "fd12::/16", "--create", "--via", "fd00::2"]
+    assert "fd77::/32 from fd12::/16: made the route" in routebpf("attach", passing, *new, *here).stdout
+    (made,) = [one for one in ground.routes() if one["dst"] == "fd77::/32"]
+    assert (made["from"], made["gateway"], made["encap"]) == ("fd12::/16", "fd00::2", "bpf")
+    routebpf("detach", "fd77::/32", *here)
+    assert ground.routes() == before
+    of_ipv4 = ["172.30.0.0/16", "--source", "10.0.0.0/8", "--create", "--via", "10.0.0.2"]
+    said = complaint("attach", passing, *of_ipv4, *here)
+    assert "172.30.0.0/16 from 10.0.0.0/8: only IPv6 routes have a source" in said
+    assert ground.routes() == before
 
 
 def test_prefixes_come_from_a_file_too(ground, here, passing, tmp_path):

@@ -24,6 +24,7 @@ from routebpf.errors import RejectedError
 
 if TYPE_CHECKING:
     from routebpf.kernel.attach import Attached
+    from routebpf.kernel.attach_targets import Prefix
     from routebpf.kernel.route_identity import RouteKey
 
 _SHOWN = 20
@@ -59,6 +60,7 @@ def command(
     metric: int | None,
     tos: int | None,
     device: str | None,
+    source: Prefix | None,
     create: bool,
     via: str | None,
     headroom: int | None,
@@ -84,9 +86,9 @@ def command(
     wanted = read_prefixes(prefixes, file)
     if not wanted:
         raise click.UsageError("give a PREFIX, or --from FILE with some")
-    source = read_for_kernel(prog.path, program_type=program_type)
+    obj = read_for_kernel(prog.path, program_type=program_type)
     options = AttachOptions(
-        selection=selection(table, metric, tos, None if create else device),
+        selection=selection(table, metric, tos, None if create else device, source),
         create=NewRoute(parse_gateway(via) if via else None, device) if create else None,
         reset_maps=reset_maps,
         headroom=headroom,
@@ -94,7 +96,7 @@ def command(
         dry_run=dry_run,
     )
     try:
-        done = attach(source, source.program(prog.selector), wanted, options, namespace=namespace_named(namespace))
+        done = attach(obj, obj.program(prog.selector), wanted, options, namespace=namespace_named(namespace))
     except RejectedError as error:
         if verbose:
             click.echo(error.log, err=True)

@@ -21,6 +21,7 @@ from routebpf.cli.route_options import (
 )
 
 if TYPE_CHECKING:
+    from routebpf.kernel.attach_targets import Prefix
     from routebpf.kernel.detach import Detached
     from routebpf.kernel.route_identity import RouteKey
 
@@ -52,6 +53,7 @@ def command(
     metric: int | None,
     tos: int | None,
     device: str | None,
+    source: Prefix | None,
     hook: str | None,
     force: bool,
     namespace: str | None,
@@ -69,7 +71,7 @@ def command(
         raise click.UsageError("give a PREFIX, --from FILE with some, or --all")
     done = detach(
         None if everything else wanted,
-        selection(table, metric, tos, device),
+        selection(table, metric, tos, device, source),
         hook=hook,
         force=force,
         dry_run=dry_run,

@@ -40,25 +40,39 @@ def _table(_ctx: click.Context, _param: click.Parameter, value: str) -> int:
     return number
 
 
+def _prefix(_ctx: click.Context, _param: click.Parameter, value: str | None) -> Prefix | None:
+    if value is None:
+        return None
+    from routebpf.kernel.attach_targets import parse_prefix
+
+    return parse_prefix(value)
+
+
 def selection_options(command: _F) -> _F:
-    """--table, --metric, --tos, --device: which of a prefix's routes is meant."""
+    """--table, --metric, --tos, --device, --source: which of a prefix's routes is meant."""
     for option in reversed(
         (
             click.option("--table", callback=_table, default=_MAIN, show_default=True, help="Its routing table."),
             click.option("--metric", type=click.IntRange(0, 0xFFFFFFFF), help="Its metric, where several have one."),
             click.option("--tos", type=click.IntRange(0, 255), help="Its TOS."),
             click.option("--device", metavar="DEVICE", help="A device that it goes by."),
+            click.option(
+                "--source",
+                metavar="PREFIX",
+                callback=_prefix,
+                help="Of an IPv6 route: from where packets come; ::/0: all.",
+            ),
         )
     ):
         command = option(command)
     return command
 
 
-def selection(table: int, metric: int | None, tos: int | None, device: str | None) -> Selection:
+def selection(table: int, metric: int | None, tos: int | None, device: str | None, source: Prefix | None) -> Selection:
     """The options of `selection_options` as one value."""
     from routebpf.kernel.attach_targets import Selection
 
-    return Selection(table, metric, tos, device)
+    return Selection(table, metric, tos, device, source)
 
 
 def namespace_named(name: str | None) -> Namespace | None:
@@ -101,4 +115,10 @@ def key_json(key: RouteKey) -> dict[str, Any]:
     from routebpf.kernel.route_identity import read_key
 
     place = read_key(key)
-    return {"prefix": place.prefix, "table": place.table, "tos": place.tos, "metric": place.metric}
+    return {
+        "prefix": place.prefix,
+        "source": place.source,
+        "table": place.table,
+        "tos": place.tos,
+        "metric": place.metric,
+    }

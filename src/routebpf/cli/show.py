@@ -20,7 +20,7 @@ from routebpf.cli.route_options import (
 from routebpf.errors import InputError, MissingError, RejectedError
 
 if TYPE_CHECKING:
-    from routebpf.kernel.attach_targets import Selection
+    from routebpf.kernel.attach_targets import Prefix, Selection
     from routebpf.kernel.attached_routes import AttachedRoute, Listing
     from routebpf.kernel.ledger import ProgramRecord
 
@@ -36,6 +36,7 @@ def command(
     metric: int | None,
     tos: int | None,
     device: str | None,
+    source: Prefix | None,
     namespace: str | None,
     as_json: bool,
 ) -> None:
@@ -44,7 +45,7 @@ def command(
     from routebpf.kernel.attached_routes import list_attached
 
     listing = list_attached(namespace_named(namespace))
-    found = _choose(listing, prefix, selection(table, metric, tos, device))
+    found = _choose(listing, prefix, selection(table, metric, tos, device, source))
     if not found:
         raise RejectedError(
             f"show {prefix}: no route of it in table {table_name(table)} carries a program; routebpf list has all"
@@ -59,7 +60,7 @@ def command(
 
 
 def _choose(listing: Listing, prefix: str, wanted: Selection) -> list[AttachedRoute]:
-    from routebpf.kernel.attach_targets import parse_prefix
+    from routebpf.kernel.attach_targets import goes_by, parse_prefix
     from routebpf.kernel.route_identity import read_key
 
     meant = parse_prefix(prefix)
@@ -67,12 +68,10 @@ def _choose(listing: Listing, prefix: str, wanted: Selection) -> list[AttachedRo
     found = []
     for one in listing.routes:
         place = read_key(one.key)
-        hops = one.route.shape.route.hops if one.route else ()
         if (
             (place.family, place.dst, place.dst_len, place.table) == (*meant, wanted.table)
-            and wanted.metric in (None, place.metric)
-            and wanted.tos in (None, place.tos)
-            and (ifindex is None or any(hop.ifindex == ifindex for hop in hops))
+            and wanted.has(place)
+            and goes_by(one.route.shape if one.route else None, ifindex)
         ):
             found.append(one)
     return found

@@ -13,7 +13,7 @@ from typing import NamedTuple
 from routebpf.errors import InputError
 from routebpf.kernel.netlink import Refusal, RouteSocket
 from routebpf.kernel.route_bulk import Route, Shape, Shapes, as_listed, list_routes
-from routebpf.kernel.route_identity import IPV6_METRIC, RouteKey, prefix_text, route_text
+from routebpf.kernel.route_identity import IPV6_METRIC, Place, RouteKey, prefix_text, read_key, route_text
 from routebpf.kernel.routes import RT_TABLE_MAIN, RTA, KernelRoute, NextHop, look_up
 
 _RTPROT_STATIC = 4
@@ -65,6 +65,20 @@ class Selection(NamedTuple):
     metric: int | None = None
     tos: int | None = None
     device: str | None = None
+    source: Prefix | None = None
+
+    def has(self, place: Place) -> bool:
+        """Whether the metric, the TOS and the source of a route are those that are meant."""
+        return (
+            self.metric in (None, place.metric)
+            and self.tos in (None, place.tos)
+            and (self.source is None or (self.source.bits, _source(self.source)) == (place.src_len, place.src))
+        )
+
+
+def _source(prefix: Prefix) -> bytes:
+    """What a key has of a route for packets from a prefix: nothing if they may come from anywhere."""
+    return prefix.address if prefix.bits else b""
 
 
 class NewRoute(NamedTuple):
@@ -202,24 +216,23 @@ def choose_shape(there: Sequence[Shape], prefix: Prefix, wanted: Selection, devi
     """Which of the routes of a prefix is meant: its shape, None if there is none. Raises InputError if several may be,
     or for one that a replace would not reach."""
     ifindex = devices.index(wanted.device) if wanted.device else None
-    found = [one for one in there if _fits(one.route, wanted, ifindex)]
+    found = [
+        one for one in there if wanted.has(read_key(RouteKey(one.place + prefix.address))) and goes_by(one, ifindex)
+    ]
     if len(found) > 1:
         lines = [route_text(one.full(prefix.address), devices.names) for one in found[:_SHOWN]]
         raise InputError(
             f"{prefix}: {len(found)} routes of table {table_name(wanted.table)} have it: {'; '.join(lines)}; say"
-            " which with --metric, --tos or --device"
+            " which with --metric, --tos, --source or --device"
         )
     if found and len(there) > 1:
         _check_reach(found[0], there, prefix, devices)
     return found[0] if found else None
 
 
-def _fits(route: KernelRoute, wanted: Selection, ifindex: int | None) -> bool:
-    return (
-        (wanted.metric is None or route.metric == wanted.metric)
-        and (wanted.tos is None or route.tos == wanted.tos)
-        and (ifindex is None or any(hop.ifindex == ifindex for hop in route.hops))
-    )
+def goes_by(shape: Shape | None, ifindex: int | None) -> bool:
+    """Whether routes of a shape, None: those that are not there, go by a device; None: by any."""
+    return ifindex is None or (shape is not None and any(hop.ifindex == ifindex for hop in shape.route.hops))
 
 
 def _check_reach(chosen: Shape, there: Sequence[Shape], prefix: Prefix, devices: Devices) -> None:
@@ -294,6 +307,7 @@ def _limits(wanted: Selection) -> str:
     words = [f"in table {table_name(wanted.table)}"]
     words += [f"with metric {wanted.metric}"] if wanted.metric is not None else []
     words += [f"with tos {wanted.tos:#x}"] if wanted.tos is not None else []
+    words += [f"from {wanted.source}"] if wanted.source else []
     words += [f"by device {wanted.device}"] if wanted.device else []
     return " ".join(words)
 
@@ -302,6 +316,9 @@ def new_route(sock: RouteSocket, prefix: Prefix, wanted: Selection, way: NewRout
     """A route to add: with the gateway and device given, or those that packets to the prefix take now."""
     if way.gateway is not None and len(way.gateway) != len(prefix.address):
         raise InputError(f"{prefix}: the gateway is of the other family")
+    source = wanted.source if wanted.source is not None and wanted.source.bits else None
+    if source is not None and not source.family == prefix.family == socket.AF_INET6:
+        raise InputError(f"{prefix} from {source}: only IPv6 routes have a source")
     device = way.device or wanted.device
     if way.gateway is None and device is None:
         gateway, ifindex = _present_way(sock, prefix)
@@ -310,6 +327,8 @@ def new_route(sock: RouteSocket, prefix: Prefix, wanted: Selection, way: NewRout
     pairs: list[tuple[int, bytes]] = [(int(RTA.TABLE), struct.pack("=I", wanted.table))]
     if prefix.bits:
         pairs.insert(0, (int(RTA.DST), prefix.address))
+    if source is not None:
+        pairs.append((int(RTA.SRC), source.address))
     metric = wanted.metric or (IPV6_METRIC if prefix.family == socket.AF_INET6 else 0)
     if metric:
         pairs.append((int(RTA.PRIORITY), struct.pack("=I", metric)))
@@ -318,6 +337,7 @@ def new_route(sock: RouteSocket, prefix: Prefix, wanted: Selection, way: NewRout
     made = KernelRoute(
         family=prefix.family,
         dst_len=prefix.bits,
+        src_len=source.bits if source is not None else 0,
         tos=wanted.tos or 0,
         rtm_table=wanted.table if wanted.table < _FIRST_WIDE_TABLE else 0,
         protocol=_RTPROT_STATIC,

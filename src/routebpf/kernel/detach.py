@@ -18,7 +18,7 @@ from routebpf.kernel.attach_operation import (
     no_step,
     open_operation,
 )
-from routebpf.kernel.attach_targets import Prefix, Routes, Selection, choose_shape, problems, table_name
+from routebpf.kernel.attach_targets import Prefix, Routes, Selection, choose_shape, goes_by, problems, table_name
 from routebpf.kernel.ledger import Carried, Entry
 from routebpf.kernel.namespaces import Namespace
 from routebpf.kernel.route_bulk import Shape
@@ -146,29 +146,20 @@ def _find_one(
 ) -> RouteKey | None:
     """Which of the ledger's keys of a prefix is meant, None if it has none."""
     entries = operation.ledger.book.entries
-    wanted = [one for one in keys if _is_wanted(one, entries[one], selection, hook)]
+    wanted = [
+        one for one in keys if selection.has(read_key(one)) and (hook is None or hook in entries[one].carries.programs)
+    ]
     if selection.device is not None:
         ifindex = operation.devices.index(selection.device)
-        wanted = [one for one in wanted if _goes_by(routes.by_key.get(one), ifindex)]
+        wanted = [one for one in wanted if goes_by(routes.by_key.get(one), ifindex)]
     if len(wanted) > 1:
         wanted = [one for one in wanted if routes.by_key.get(one) is not None] or wanted
     if len(wanted) > 1:
         texts = "; ".join(key_text(one) for one in wanted)
-        raise InputError(f"{prefix}: programs are attached to {texts}; say which with --metric, --tos or --device")
+        raise InputError(
+            f"{prefix}: programs are attached to {texts}; say which with --metric, --tos, --source or --device"
+        )
     return wanted[0] if wanted else None
-
-
-def _is_wanted(key: RouteKey, entry: Entry, selection: Selection, hook: str | None) -> bool:
-    place = read_key(key)
-    return (
-        selection.metric in (None, place.metric)
-        and selection.tos in (None, place.tos)
-        and (hook is None or hook in entry.carries.programs)
-    )
-
-
-def _goes_by(shape: Shape | None, ifindex: int) -> bool:
-    return shape is not None and any(hop.ifindex == ifindex for hop in shape.route.hops)
 
 
 def _others(operation: Operation, routes: Routes, prefix: Prefix, selection: Selection, force: bool) -> RouteKey:

@@ -31,7 +31,7 @@ from routebpf.errors import InputError, MissingError
 from routebpf.kernel.namespaces import FOLDER, Namespace, open_socket, run_inside
 from routebpf.kernel.netlink import attributes, read_attributes
 from routebpf.kernel.route_bulk import DST_BYTES, Shape
-from routebpf.kernel.route_identity import Place, RouteKey, place_bytes, prefix_text, read_key, runs
+from routebpf.kernel.route_identity import Place, RouteKey, place_bytes, read_key, runs
 from routebpf.kernel.routes import KernelRoute
 from routebpf.kernel.running import setting
 
@@ -389,7 +389,7 @@ def _group_to_json(keys: Sequence[RouteKey], entry: Entry) -> dict[str, Any]:
     made: dict[str, Any] = {
         "family": int(place.family),
         "length": place.dst_len,
-        "from": prefix_text(place.family, place.src, place.src_len) if place.src_len else None,
+        "from": place.source,
         "tos": place.tos,
         "table": place.table,
         "metric": place.metric,

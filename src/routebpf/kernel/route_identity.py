@@ -46,6 +46,11 @@ class Place(NamedTuple):
         """The destination, as 10.0.0.0/8."""
         return prefix_text(self.family, self.dst, self.dst_len)
 
+    @property
+    def source(self) -> str | None:
+        """Where packets come from, in the same form; None: from anywhere."""
+        return prefix_text(self.family, self.src, self.src_len) if self.src_len else None
+
 
 def place_of(route: KernelRoute) -> bytes:
     """What the key of a route begins with: all but its destination."""
@@ -90,8 +95,8 @@ def key_text(key: RouteKey) -> str:
     """A key in words: 10.0.0.0/8 table 100 metric 5."""
     place = read_key(key)
     words = [place.prefix]
-    if place.src_len:
-        words.append(f"from {prefix_text(place.family, place.src, place.src_len)}")
+    if place.source:
+        words.append(f"from {place.source}")
     if place.tos:
         words.append(f"tos {place.tos:#04x}")
     if place.table != RT_TABLE_MAIN:
