@@ -21,6 +21,7 @@ from routebpf.datapath.fib_records import (
     HOP_BOUND,
     HOP_BYTES,
     HOP_FLAGS,
+    HOP_GATEWAY_FAMILY,
     HOP_IFINDEX,
     HOP_LOCAL,
     HOP_SOURCE,
@@ -73,6 +74,7 @@ CACHE_ROUTE = 40  # the result of the lookup
 CACHE_ENTRY_BYTES = 64
 _FAMILY6 = 1 << 62  # in CACHE_REST
 _FULL = 1 << 61
+_KNOWN = -(1 << 63)
 
 
 @native
@@ -161,16 +163,37 @@ def _rule_fits(rule: int, dst: int, dst_low: int, src: int, src_low: int, tos: i
 
 
 @native
-def _counts(route: int, rule: int) -> int:
-    """Whether a route ends the search: it does not throw, and the rule does not suppress it."""
+def _counts(route: int, rule: int, is_known: int) -> int:
+    """Whether a route ends the search: it does not throw, and is an error or one that the rule does not suppress.
+
+    `is_known`: the packet has its header from its sender (FLOWI_FLAG_KNOWN_NH): a route without a gateway becomes one
+    to its destination alone. kernel: fib_rules_lookup(), fib6_rule_suppress(), ip6_rt_cache_alloc().
+    """
     if load32(route + ROUTE_TYPE) == RTN_THROW:
         return 0
-    return load32(route + ROUTE_PREFIX_BITS) >= load32(rule + RULE_SUPPRESS)
+    if load32(route + ROUTE_REASON):
+        return 1
+    bits = load32(route + ROUTE_PREFIX_BITS)
+    if is_known and load32(load64(route + ROUTE_HOPS) + HOP_GATEWAY_FAMILY) == 0:
+        bits = 128
+    return bits >= load32(rule + RULE_SUPPRESS)
 
 
 @native
-def fib_lookup(fib: int, dst: int, dst_low: int, src: int, src_low: int, tos: int, mark: int, iif: int, by: int) -> int:
-    """The route that the rules of a FIB lead to, or a reason, negative. `by`: the device that it is to go by, or 0."""
+def fib_lookup(
+    fib: int,
+    dst: int,
+    dst_low: int,
+    src: int,
+    src_low: int,
+    tos: int,
+    mark: int,
+    iif: int,
+    by: int,
+    is_known: int,
+) -> int:
+    """The route that the rules of a FIB lead to, or a reason, negative. `by`: the device that it is to go by, or 0.
+    `is_known`: see `_counts`."""
     rule = load64(fib + FIB_RULES)
     end = rule + load64(fib + FIB_RULE_COUNT) * RULE_BYTES
     while rule < end:
@@ -180,7 +203,7 @@ def fib_lookup(fib: int, dst: int, dst_low: int, src: int, src_low: int, tos: in
             table = load64(rule + RULE_TABLE)
             if table != 0 and load32(rule + RULE_FLAGS) & RULE_SKIPPED == 0:
                 route = table_lookup(table, dst, dst_low, tos, by)
-                if route != 0 and _counts(route, rule):
+                if route != 0 and _counts(route, rule, is_known):
                     return route
         rule += RULE_BYTES
     return -NO_ROUTE
@@ -188,14 +211,16 @@ def fib_lookup(fib: int, dst: int, dst_low: int, src: int, src_low: int, tos: in
 
 @native
 def route_of(
-    cpu: int, family: int, dst: int, dst_low: int, src: int, src_low: int, tos: int, mark: int, iif: int
+    cpu: int, family: int, dst: int, dst_low: int, src: int, src_low: int, tos: int, mark: int, iif: int, is_known: int
 ) -> int:
-    """`fib_lookup` with the CPU's cache before it. `family` 4 or 6."""
+    """`fib_lookup` with the CPU's cache before it. `family` 4 or 6; `is_known` of IPv6."""
     fib = load64(load64(cpu + CPU_HOST) + HOST_FIB4)
     rest = _FULL
     if family == 6:
         fib = load64(load64(cpu + CPU_HOST) + HOST_FIB6)
         rest = _FULL | _FAMILY6
+    if is_known:
+        rest |= _KNOWN
     inputs = load64(fib + FIB_INPUTS)
     if inputs:
         if inputs & FIB_USES_SOURCE == 0:
@@ -219,7 +244,7 @@ def route_of(
         and load64(entry + CACHE_SOURCE + 8) == src_low
     ):
         return load64(entry + CACHE_ROUTE)
-    route = fib_lookup(fib, dst, dst_low, src, src_low, tos, mark, iif, 0)
+    route = fib_lookup(fib, dst, dst_low, src, src_low, tos, mark, iif, 0, is_known)
     store64(entry + CACHE_DESTINATION, dst)
     store64(entry + CACHE_DESTINATION + 8, dst_low)
     store64(entry + CACHE_SOURCE, src)

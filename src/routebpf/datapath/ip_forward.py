@@ -174,7 +174,7 @@ def _input_hop4(cpu: int, skb: int, ifindex: int) -> int:
         return -MARTIAN
     tos = load8(header + 1) & TOS_MASK
     mark = load32(skb + SKB_MARK)
-    route = route_of(cpu, 4, dst << 32, 0, src << 32, 0, tos, mark, ifindex)
+    route = route_of(cpu, 4, dst << 32, 0, src << 32, 0, tos, mark, ifindex, 0)
     hop = hop_of(route, dst << 32, 0, src << 32, 0, 0)
     if hop < 0:
         return hop
@@ -190,7 +190,7 @@ def _is_of_a_host(cpu: int, src: int, dst: int, tos: int, hop: int) -> int:
     where = LOOPBACK_IFINDEX
     if load32(load64(hop + HOP_ROUTE) + ROUTE_TYPE) == RTN_UNICAST:
         where = load32(hop + HOP_IFINDEX)
-    back = route_of(cpu, 4, src << 32, 0, dst << 32, 0, tos, 0, where)
+    back = route_of(cpu, 4, src << 32, 0, dst << 32, 0, tos, 0, where, 0)
     if back < 0:
         return 1
     kind = load32(back + ROUTE_TYPE)
@@ -212,9 +212,9 @@ def _input_hop6(cpu: int, skb: int, ifindex: int) -> int:
     mark = load32(skb + SKB_MARK)
     if lshr(dst, 54) == _LINK_LOCAL:
         fib = load64(load64(cpu + CPU_HOST) + HOST_FIB6)
-        route = fib_lookup(fib, dst, dst_low, src, src_low, dscp_of(header), mark, ifindex, ifindex)
+        route = fib_lookup(fib, dst, dst_low, src, src_low, dscp_of(header), mark, ifindex, ifindex, 0)
     else:
-        route = route_of(cpu, 6, dst, dst_low, src, src_low, dscp_of(header), mark, ifindex)
+        route = route_of(cpu, 6, dst, dst_low, src, src_low, dscp_of(header), mark, ifindex, 0)
     return hop_of(route, dst, dst_low, src, src_low, 0)
 
 

@@ -80,7 +80,7 @@ def output_hop4(cpu: int, dst: int, src: int, tos: int, mark: int) -> int:
         return _hop_of_source(cpu, src)
     if dst == 0:
         dst = 0x7F000001  # "this host"
-    route = route_of(cpu, 4, dst << 32, 0, src << 32, 0, tos & TOS_MASK, mark, LOOPBACK_IFINDEX)
+    route = route_of(cpu, 4, dst << 32, 0, src << 32, 0, tos & TOS_MASK, mark, LOOPBACK_IFINDEX, 0)
     hop = hop_of(route, dst << 32, 0, src << 32, 0, src)
     if hop < 0:
         return hop
@@ -112,14 +112,15 @@ def _hop_of_source(cpu: int, src: int) -> int:
 @native
 def output_hop6(cpu: int, header: int, mark: int, nobody: int) -> int:
     """The next hop of the IPv6 packet that this host sends, by its header. `nobody`: the address, as a number, that ::
-    stands for: ::1 to rawv6_sendmsg(), itself to a reroute. kernel: ip6_route_output_flags()."""
+    stands for: ::1 to rawv6_sendmsg(), whose packets have their header (FLOWI_FLAG_KNOWN_NH), itself to a reroute.
+    kernel: ip6_route_output_flags()."""
     src = bswap64(load64(header + 8))
     src_low = bswap64(load64(header + 16))
     dst = bswap64(load64(header + 24))
     dst_low = bswap64(load64(header + 32))
     if dst == 0 and dst_low == 0:
         dst_low = nobody
-    route = route_of(cpu, 6, dst, dst_low, src, src_low, dscp_of(header), mark, LOOPBACK_IFINDEX)
+    route = route_of(cpu, 6, dst, dst_low, src, src_low, dscp_of(header), mark, LOOPBACK_IFINDEX, nobody)
     return hop_of(route, dst, dst_low, src, src_low, 0)
 
 
