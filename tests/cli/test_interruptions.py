@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import pty
 import signal
@@ -77,16 +78,18 @@ def test_packets_of_a_pipe_are_shown_as_they_come(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "arguments", [["spec"], ["run", DROP_SMTP, "--pcap", MAIL, "--packets"], ["disasm", DROP_SMTP]]
+    "arguments",
+    [["spec"], ["run", DROP_SMTP, "--pcap", MAIL, "--packets"], ["disasm", ROOT / "examples" / "account.bpf.c"]],
 )
 def test_a_reader_that_goes_away_is_no_accident(arguments: list[object]) -> None:
-    running = start(*arguments)
-    assert running.stdout is not None
-    assert running.stdout.readline()
-    running.stdout.close()
-    assert running.stderr is not None
-    assert running.stderr.read() == b""
-    assert running.wait(timeout=30) == 1
+    reader, writer = os.pipe()
+    fcntl.fcntl(writer, fcntl.F_SETPIPE_SZ, 4096)  # less than any of them writes
+    running = start(*arguments, stdout=writer)
+    os.close(writer)
+    assert os.read(reader, 1)
+    os.close(reader)
+    assert running.communicate(timeout=30)[1] == b""
+    assert running.returncode == 1
 
 
 def test_a_command_that_nohup_runs_does_not_end_when_its_terminal_goes() -> None:
