@@ -91,12 +91,13 @@ def _smaller_lines(line: Line) -> Iterator[tuple[Line, ...]]:
 MTUS = {"va": (1500, 1500, 1400, 9000), "vb": (1500, 1500, 1400, 1280, 1281), "tun0": (1500, 1500, 1280)}
 WAYS4 = (
     "via 10.0.0.2", "via 10.0.0.2", "via 10.0.0.3", "via 10.1.0.2", "dev va", "dev vb", "dev tun0", "via 10.2.0.2",
-    "via inet6 fd00:a::2 dev va", "dev vn", "nexthop via 10.0.0.2 PROGRAMS nexthop via 10.0.0.2 weight 3 PROGRAMS",
+    "via inet6 fd00:a::2 dev va", "dev vn", "via 10.1.0.2 dev va onlink", "via 10.0.0.2 src 10.1.0.1",
+    "nexthop via 10.0.0.2 PROGRAMS nexthop via 10.0.0.2 weight 3 PROGRAMS",
     "nexthop via 10.3.0.2 PROGRAMS nexthop via 10.1.0.2 PROGRAMS",
 )  # fmt: skip
 WAYS6 = ("via fd00:a::2", "via fd00:a::2", "via fd00:b::2", "dev va", "dev vb", "dev tun0", "via fd00:c::2", "dev vn")
 WORDS: tuple[tuple[str, ...], ...] = (
-    ("", "", "", " mtu 600", " mtu 1300", " mtu 1301", " mtu 1280"),
+    ("", "", "", " mtu 600", " mtu 1300", " mtu 1301", " mtu 1280", " mtu lock 600"),
     ("", "", "", " hoplimit 7", " advmss 536", " window 1000"),
     ("", "", "", " realm 7", " realm 3/7"),
     ("", "", "", "", " metric 50"),
@@ -115,17 +116,21 @@ HOSTS = (1, 1, 1, 7, 16)
 PLAIN4 = (
     "10.0.0.3", "10.1.0.3", "10.2.0.3", "10.0.0.2", "192.168.200.1", "192.168.201.1", "192.168.202.1", "203.0.113.1",
     "10.8.0.9", "10.9.0.1", "224.5.0.7", "10.0.0.255", "192.168.210.1", "255.255.255.255", "10.3.0.9",
+    "224.6.0.7", "10.66.0.255",
+    "10.6.0.1", "10.6.0.9", "10.7.0.1", "240.0.0.1", "0.0.0.9",
 )  # fmt: skip
-LOCAL = ("10.0.0.1", "10.1.0.1", "fd00:a::1", "127.0.0.1", "::1")
+MORE = ("10.5.0.1", "10.6.0.1", "10.6.0.9", "10.7.0.1", "240.0.0.1", "fd00:a::65", "fe80::65")
+LOCAL = ("10.5.0.1", "0.0.0.0", "10.0.0.1", "10.1.0.1", "fd00:a::1", "127.0.0.1", "::1")
 PLAIN6 = (
     "fd00:a::3", "fd00:b::3", "fd00:c::3", "fd00:20:c8::1", "fd00:20:c9::1", "fd00:20:ca::1", "2001:db8::1",
-    "ff02::1:5", "ff0e::5", "ff01::5",
+    "ff02::1:5", "ff0e::5", "ff01::5", "ff0e:6::5", "ff00::5", "ff03::5", "fd00:a::65", "fe80::65",
 )  # fmt: skip
 
 BEFORE = (
     "link add va up mtu {va} type veth", "link add vb up mtu {vb} type veth", "tuntap add tun0 mode tun",
     "link set tun0 up mtu {tun0}", "link add vd up type veth",
     "addr add 10.3.0.1/24 dev vd", "link add vn up type veth", "link set vn arp off",
+    "link add vu up type dummy", "tuntap add tap0 mode tap", "link set tap0 up",
     "addr add 10.0.0.1/24 dev va", "addr add 10.1.0.1/24 dev vb", "addr add 10.2.0.1/24 dev tun0",
     "addr add fd00:a::1/64 dev va", "addr add fd00:b::1/64 dev vb", "addr add fd00:c::1/64 dev tun0",
     "rule add fwmark 0x77 table 77 prio 100",
@@ -148,6 +153,28 @@ BEFORE = (
     "-6 route add default via fd00:b::3 table 79",
 )  # fmt: skip
 
+# Of these a few.
+EXTRAS = (
+    "addr add 10.5.0.1 peer 10.6.0.1/24 dev va", "addr add 10.7.0.0/31 dev vb", "addr add 10.1.0.5/24 dev vb",
+    "addr add 10.0.0.65/26 dev va", "addr add fd00:a::5/128 dev vb", "addr add fd00:a::6/112 dev va",
+    "rule add fwmark 0x78/0x7f table 79 prio 99", "rule add fwmark 0x70/0xf0 blackhole prio 98",
+    "rule add from 10.2.0.0/16 iif tun0 table 78 prio 97", "rule add to 192.168.1.0/28 unreachable prio 96",
+    "rule add tos 0x08 table 79 prio 95", "rule add not to 192.168.0.0/16 table 78 prio 94",
+    "rule add iif lo to 192.168.3.0/24 table 79 prio 93", "rule add not fwmark 0x77 table 78 prio 91",
+    "rule add to 192.168.2.0/24 table main suppress_prefixlength 0 prio 92", "rule add iif va prohibit prio 32766",
+    "-6 rule add from fd00:b::/64 table 79 prio 99", "-6 rule add fwmark 0x78/0x7f blackhole prio 98",
+    "-6 rule add not from fd00:a::/64 to fd00:20:3::/64 table 79 prio 97", "-6 rule add not tos 0 table 79 prio 96",
+    "-6 rule add iif lo to fd00:20:2::/64 table 79 prio 95", "-6 rule add iif lo prohibit prio 32766",
+    "-6 rule add to fd00:20:1::/64 table main suppress_prefixlength 64 prio 94",
+    "route add throw 192.168.5.0/25 table 79", "-6 route add throw fd00:20:5::/80 table 79",
+    "route add 192.168.6.0/25 via 10.1.0.2 metric 5", "route add 192.168.4.0/28 dev va scope link src 10.0.0.1",
+    "route add default via 10.0.0.2 metric 100", "-6 route add default via fd00:a::2 metric 10",
+    "route add 192.168.3.0/24 tos 0x08 via 10.1.0.3", "route add 192.168.0.0/24 via 10.1.0.3 metric 1",
+    "route add unreachable default metric 4000", "route add blackhole 224.0.0.0/4",
+    "-6 route add fd00:20:6::/64 dev tun0 metric 2000", "route add 255.255.255.255 dev vb",
+    "route add 192.168.1.0/24 dev tun0 metric 9", "-6 route add unreachable ff0e::/16 table local",
+)  # fmt: skip
+
 
 def plan(number: int, packets: int = PACKETS) -> Plan:
     """The scenario of a number, with so many packets."""
@@ -159,6 +186,7 @@ def plan(number: int, packets: int = PACKETS) -> Plan:
 
     mtus = {name: chance.choice(values) for name, values in MTUS.items()}
     lines = [Line(one.format(**mtus)) for one in BEFORE]
+    lines += map(Line, chance.sample(EXTRAS, chance.choice((0, 0, 1, 2, 4, 8))))
     for count in range(COUNT):
         for prefix, ways in ((f"192.168.{count}.0/24", WAYS4), (f"fd00:20:{count}::/64", WAYS6)):
             hooks = chance.choice(((XMIT,), (XMIT,), (XMIT,), (OUT, XMIT), (OUT,)))
@@ -175,7 +203,16 @@ def plan(number: int, packets: int = PACKETS) -> Plan:
     lines.append(_route(chance, "192.168.0.0/16", WAYS4, programs(XMIT) if chance.random() < 0.5 else ()))
     lines.append(_route(chance, "192.168.0.0/16 table 77", WAYS4, programs(XMIT)))
     lines.append(_route(chance, "fd00:20::/32 table 77", WAYS6, programs(XMIT)))
-    lines.append(Line("link set vd down"))
+    lines += (
+        Line("route add multicast 224.6.0.0/16 dev vb", programs(chance.choice((OUT, XMIT)))),
+        Line("route add broadcast 10.66.0.255 dev va", programs(chance.choice((OUT, XMIT)))),
+        Line("-6 route add multicast ff0e:6::/32 dev vb table local", programs(chance.choice((OUT, XMIT)))),
+        Line("route add local 172.16.3.0/24 dev lo", programs(IN)),
+        Line("-6 route add local fd00:30:3::/64 dev lo", programs(IN)),
+        Line("route add local 172.17.0.0/24 dev lo", programs(chance.choice((OUT, XMIT)), reroutes=False)),
+        Line("-6 route add local fd00:31::/64 dev lo", programs(chance.choice((OUT, XMIT)), reroutes=False)),
+        Line("link set vd down"),
+    )
     places = tuple(_places(mtus))
     return Plan(f"generated-{number}", tuple(lines), tuple(draw_packet(chance, places) for _ in range(packets)))
 
@@ -190,7 +227,7 @@ def _neighbours(lines: tuple[Line, ...]) -> Iterator[str]:
     for device, byte in (("va", "0a"), ("vb", "0b")):
         if not any(str(line).startswith(f"link add {device} ") for line in lines):
             continue
-        for number, address in enumerate((*last, "203.0.113.1", "2001:db8::1", "10.8.0.9", "10.9.0.1")):
+        for number, address in enumerate((*last, "203.0.113.1", "2001:db8::1", "10.8.0.9", "10.9.0.1", *MORE)):
             if ":" not in address or any(line.text.startswith(f"addr add fd00:{byte[1]}") for line in lines):
                 yield f"neigh replace {address} lladdr 02:00:00:00:{byte}:{number:02x} dev {device}"
 
@@ -217,7 +254,7 @@ def _places(mtus: dict[str, int]) -> Iterator[Place]:
         for count, host in product(range(3 if device else 0), HOSTS * 2):
             yield Place(source4, f"172.16.{count}.{host}", device, longest, is_quiet=True)
             yield Place(source6, f"fd00:30:{count}::{host:x}", device, longest)
-        for one in LOCAL:
+        for one in (*LOCAL, *(("172.16.3.1", "fd00:30:3::1") if device else ("172.17.0.1", "fd00:31::1"))):
             yield Place(source6 if ":" in one else source4, one, device, longest, is_udp=True)
         for source, destinations in ((source4, PLAIN4), (source6, PLAIN6)):
             for one in destinations:

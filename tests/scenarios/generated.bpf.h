@@ -268,9 +268,157 @@ static __always_inline void written(struct __sk_buff *skb, __u32 start, __u32 at
 	}
 }
 
+/* A map value, a record of a ring buffer, and the packet as dynptrs: bytes copied from one into the other. */
+__u8 room[64];
+static __always_inline void to_memory(struct __sk_buff *skb, __u32 size, __u64 flags, __u32 start, __u32 to, __u32 from,
+				      __u32 count)
+{
+	struct bpf_dynptr memory, packet;
+	__u8 *data;
+
+	note(bpf_dynptr_from_skb(skb, 0, &packet));
+	note(bpf_dynptr_adjust(&packet, start, bpf_dynptr_size(&packet)));
+	note(bpf_dynptr_from_mem(room, size, flags, &memory));
+	note(bpf_dynptr_is_null(&memory));
+	note(bpf_dynptr_copy(&memory, to, &packet, from, count));
+	note(bpf_dynptr_copy(&memory, to, &memory, from, count));
+	note(bpf_dynptr_memset(&memory, from, to, 0x33));
+	data = bpf_dynptr_data(&memory, from, 4);
+	note(data ? data[3] : -1);
+}
+static __always_inline void to_packet(struct __sk_buff *skb, __u32 start, __u32 end, __u32 to, __u32 from, __u32 count,
+				      __u8 value)
+{
+	struct bpf_dynptr memory, packet;
+
+	note(bpf_dynptr_from_skb(skb, 0, &packet));
+	note(bpf_dynptr_adjust(&packet, start, end));
+	note(bpf_dynptr_from_mem(room, 64, 0, &memory));
+	note(bpf_dynptr_copy(&packet, to, &memory, from, count));
+	note(bpf_dynptr_copy(&packet, to, &packet, from, count));
+	note(bpf_dynptr_memset(&packet, from, count, value));
+}
+static __always_inline void to_ring(struct __sk_buff *skb, __u32 size, __u64 flags, __u32 to, __u32 from, __u32 count,
+				    int is_kept, __u64 wakeup)
+{
+	struct bpf_dynptr record, packet;
+
+	note(bpf_dynptr_from_skb(skb, 0, &packet));
+	note(bpf_ringbuf_reserve_dynptr(&ring, size, flags, &record));
+	note(bpf_dynptr_memset(&record, 0, bpf_dynptr_size(&record), 0x11));
+	note(bpf_dynptr_copy(&record, to, &packet, from, count));
+	note(bpf_dynptr_write(&record, to, (void *)pattern, 8, wakeup));
+	if (is_kept)
+		bpf_ringbuf_submit_dynptr(&record, wakeup);
+	else
+		bpf_ringbuf_discard_dynptr(&record, wakeup);
+}
+
+/* Values under a lock. */
+struct guarded {
+	struct bpf_spin_lock lock;
+	__u32 count;
+	__u64 bytes;
+};
+#define GUARDED(name, kind) \
+	struct { \
+		__uint(type, kind); \
+		__uint(max_entries, 5); \
+		__type(key, __u32); \
+		__type(value, struct guarded); \
+	} name SEC(".maps")
+GUARDED(guarded_array, BPF_MAP_TYPE_ARRAY);
+GUARDED(guarded_hash, BPF_MAP_TYPE_HASH);
+#define LOCKED(map, key, flags) ({ \
+	struct guarded fresh = { .count = 3, .bytes = skb->len }, *one; \
+	note(bpf_map_update_elem(&map, key, &fresh, flags)); \
+	one = bpf_map_lookup_elem(&map, &word); \
+	if (one) { \
+		bpf_spin_lock(&one->lock); \
+		one->count++; \
+		one->bytes += one->count; \
+		bpf_spin_unlock(&one->lock); \
+		note(one->bytes); \
+	} \
+})
+
+/* Keys and values that are read where they stand in the packet, which is `p`. */
+struct wide {
+	__u8 of[16];
+};
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 5);
+	__type(key, struct wide);
+	__type(value, __u64);
+} wide_hash SEC(".maps");
+#define AT(at, size, call) ({ \
+	void *p = (void *)(long)skb->data + (at); \
+	p + (size) <= (void *)(long)skb->data_end ? (__s64)(call) : -1; \
+})
+
+static long in_any(void *map, __u32 *key, __u64 *value, __u64 *sum)
+{
+	*sum += *value + *key;
+	return 0;
+}
+#define EVERY(map, flags) ({ \
+	__u64 sum = 0; \
+	note(bpf_for_each_map_elem(&map, in_any, &sum, flags)); \
+	note(sum); \
+})
+static __always_inline void numbers(int from, int to)
+{
+	struct bpf_iter_num it;
+	__u64 sum = 0, count = 0;
+	int *one;
+
+	note(bpf_iter_num_new(&it, from, to));
+	while ((one = bpf_iter_num_next(&it))) {
+		sum += *one;
+		if (++count == 100)
+			break;
+	}
+	bpf_iter_num_destroy(&it);
+	note(sum);
+}
+__u64 words[4];
+static __always_inline void bits(struct __sk_buff *skb, __u32 at, __u32 count)
+{
+	struct bpf_iter_bits it;
+	__u64 sum = 0;
+	int *one;
+
+	note(bpf_skb_load_bytes(skb, at, words, 32));
+	note(bpf_iter_bits_new(&it, words, count));
+	while ((one = bpf_iter_bits_next(&it)))
+		sum = sum * 3 + *one;
+	bpf_iter_bits_destroy(&it);
+	note(sum);
+}
+__u64 cell;
+__u32 half_cell;
+#define ATOMIC(place, operand) ({ \
+	note(__sync_fetch_and_add(&place, operand)); \
+	note(__sync_fetch_and_or(&place, operand)); \
+	note(__sync_fetch_and_xor(&place, skb->len)); \
+	note(__sync_fetch_and_and(&place, ~(operand) | 0xff)); \
+	note(__sync_lock_test_and_set(&place, place + 1)); \
+	note(__sync_val_compare_and_swap(&place, (operand) & 0xff, skb->len)); \
+})
+#define CALCULATED(type, a, b) ({ \
+	type x = (type)(a), y = (type)(b); \
+	note(x + y); note(x * y); note(x - y); \
+	note(y ? (__u64)x / (__u64)y : 7); note(y ? (__u64)x % (__u64)y : 7); \
+	note(y ? (__u32)x / (__u32)y : 7); note(y ? (__u32)x % (__u32)y : 7); \
+	note(x >> (y & (sizeof(type) * 8 - 1))); \
+	note(x < y ? x ^ y : x & y); \
+})
+
 /* Text made of the packet's bytes. */
 static const char digits[32] = "00112345678999abcdefABFFx-+ \t.";
 static const char format_numbers[] = "%d %u %5d|%-6x|%08llx";
+static const char format_signs[] = "% d|%+d|%-3i|%03X|%lu";
 static const char format_wide[] = "%lli%% %-9x %c";
 static const char format_addresses[] = "%pI4 %pi4 %pI6 %s";
 static const char some_text[] = "text";
@@ -324,3 +472,28 @@ SEC("lwt_xmit") int tail_push(struct __sk_buff *skb)
 	note(link_header(skb));
 	return bpf_redirect(skb->len & 1 ? 3 : 2, 0);
 }
+
+/* Where programs of in and of out may go on. */
+#define TAILS(hook) \
+	int hook##_drop(struct __sk_buff *skb); \
+	int hook##_next(struct __sk_buff *skb); \
+	struct { \
+		__uint(type, BPF_MAP_TYPE_PROG_ARRAY); \
+		__uint(max_entries, 4); \
+		__uint(key_size, 4); \
+		__array(values, int(void *)); \
+	} tails_##hook SEC(".maps") = { .values = { [1] = (void *)&hook##_drop, [2] = (void *)&hook##_next } }; \
+	SEC("lwt_" #hook) int hook##_drop(struct __sk_buff *skb) \
+	{ \
+		note(skb->cb[0]); \
+		return BPF_DROP; \
+	} \
+	SEC("lwt_" #hook) int hook##_next(struct __sk_buff *skb) \
+	{ \
+		note(skb->cb[1]); \
+		skb->cb[1]++; \
+		bpf_tail_call(skb, &tails_##hook, skb->cb[1] + 1 + (skb->len & 1)); \
+		return skb->len & 2 ? BPF_DROP : BPF_OK; \
+	}
+TAILS(in)
+TAILS(out)

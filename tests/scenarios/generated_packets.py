@@ -25,6 +25,9 @@ UPPER: tuple[tuple[int, dict[str, Any]], ...] = (
     (1, {"protocol": 47}),
     (1, {"protocol": 132}),
     (1, {"protocol": 253}),
+    (1, {"protocol": "tcp", "flags": "fin urg ece cwr", "ack": 0, "window": 0}),
+    (1, {"protocol": 50}),
+    (1, {"protocol": 4}),
 )
 FIELDS4: tuple[tuple[int, dict[str, Any]], ...] = (
     (12, {}),
@@ -46,6 +49,26 @@ FIELDS4: tuple[tuple[int, dict[str, Any]], ...] = (
     (1, {"options": "01" * 40}),
     (1, {"options": "820b0000000000000000000001"}),
     (1, {"options": "1e0400009e04beef"}),
+    (1, {"options": "07070801020304"}),
+    (1, {"options": "0703ff00"}),
+    (1, {"options": "440c0d00" + "0102030405060708"}),
+    (1, {"options": "440c0503" + "0a00000305060708"}),
+    (1, {"options": "4403"}),
+    (1, {"options": "830704" + "0a000003"}),
+    (1, {"options": "890708" + "0a000003"}),
+    (1, {"options": "8300"}),
+    (1, {"options": "880400010101"}),
+    (1, {"options": "9403"}),
+    (1, {"options": "94040001"}),
+    (1, {"options": "9404000094040000"}),
+    (1, {"options": "1e28" + "55" * 38}),
+    (1, {"options": "1e29" + "55" * 38}),
+    (1, {"options": "8603000001"}),
+    (1, {"options": "00ffffff"}),
+    (1, {"options": "01010101", "fragment": 16, "df": True}),
+    (1, {"fragment": 65528}),
+    (1, {"ttl": 1, "df": True}),
+    (1, {"tos": 0x1C, "ttl": 2}),
 )
 FIELDS6: tuple[tuple[int, dict[str, Any]], ...] = (
     (12, {}),
@@ -131,6 +154,44 @@ def _bytes_behind(packet: bytes) -> bytes:
     return packet + b"\x01\x02\x03\x04\x05"
 
 
+def _shorter_length(packet: bytes) -> bytes:
+    return with_checksum(_added(packet, 2, -6))
+
+
+def _longer_length(packet: bytes) -> bytes:
+    return with_checksum(_added(packet, 2, 6))
+
+
+def _less_payload(packet: bytes) -> bytes:
+    return _added(packet, 4, -6)
+
+
+def _more_payload(packet: bytes) -> bytes:
+    return _added(packet, 4, 6)
+
+
+def _added(packet: bytes, at: int, more: int) -> bytes:
+    """With so much more in its 16 bits there."""
+    value = int.from_bytes(packet[at : at + 2], "big") + more
+    return packet[:at] + min(max(value, 0), 0xFFFF).to_bytes(2, "big") + packet[at + 2 :]
+
+
+def _header_only(packet: bytes) -> bytes:
+    return with_checksum(packet[:20])
+
+
+def _small_header(packet: bytes) -> bytes:
+    return with_checksum(b"\x44" + packet[1:])
+
+
+def _large_header(packet: bytes) -> bytes:
+    return b"\x4f" + packet[1:]
+
+
+def _other_version(packet: bytes) -> bytes:
+    return bytes((packet[0] ^ 0x20,)) + packet[1:]
+
+
 def _cut(packet: bytes) -> bytes:
     return packet[:-4]
 
@@ -155,12 +216,21 @@ DAMAGES4: tuple[tuple[int, int, Damage], ...] = (
     (1, 1, _wrong_upper_checksum),
     (0, 1, _bytes_behind),
     (0, 1, _cut),
+    (1, 1, _shorter_length),
+    (1, 1, _longer_length),
+    (1, 1, _header_only),
+    (1, 1, _small_header),
+    (1, 1, _large_header),
+    (1, 1, _other_version),
 )
 DAMAGES6: tuple[tuple[int, int, Damage], ...] = (
     (20, 20, _none),
     (1, 1, _wrong_upper_checksum),
     (0, 1, _bytes_behind),
     (0, 1, _cut),
+    (1, 1, _less_payload),
+    (1, 1, _more_payload),
+    (1, 1, _other_version),
 )
 
 

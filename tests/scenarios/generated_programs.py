@@ -17,7 +17,8 @@ PRELUDE = Path(__file__).with_name("generated.bpf.h").read_text(encoding="utf-8"
 IN, OUT, XMIT = "lwt_in", "lwt_out", "lwt_xmit"
 ALL = (IN, OUT, XMIT)
 
-# Devices by number: 1 is lo, 2 and 3 are Ethernet and up, 4 is a tun, 5 is Ethernet and down, 999 is none.
+# Devices by number: 1 is lo, 2 and 3 are Ethernet and up, 4 is a tun, 5 is Ethernet and down, 6 has
+# no ARP, 7 is a dummy, 8 a tap, 999 is none.
 ARGUMENTS: dict[str, tuple[str, ...]] = {
     "offset": (
         "0", "1", "2", "6", "8", "9", "12", "14", "16", "19", "20", "24", "28", "33", "39", "40", "41", "47", "54",
@@ -50,7 +51,7 @@ ARGUMENTS: dict[str, tuple[str, ...]] = {
         "16 | 128", "16 | 32 | 64 | 4", "128 | 4", "1", "3", "8", "256", "-1",
     ),
     "level": ("0", "1", "1", "2", "2", "3", "4", "-1"),
-    "device": ("2", "2", "3", "3", "3", "4", "4", "5", "999", "0", "-1"),
+    "device": ("2", "2", "3", "3", "3", "4", "4", "5", "6", "7", "8", "999", "0", "-1"),
     "redirect_flags": ("0", "0", "0", "0", "0", "2", "1ull << 32", "-1"),
     "no_device": ("5", "999"),
     "mark": ("0", "1", "0x77", "0x77", "0xffffffff"),
@@ -98,15 +99,33 @@ ARGUMENTS: dict[str, tuple[str, ...]] = {
     "sample_flags": (
         "BPF_F_CURRENT_CPU", "BPF_F_CURRENT_CPU", "BPF_F_CURRENT_CPU | 20ull << 32", "100000",
         "BPF_F_CURRENT_CPU | (__u64)skb->len << 32", "BPF_F_CURRENT_CPU | (__u64)(skb->len + 1) << 32",
+        "0", "BPF_F_CURRENT_CPU | (__u64)(skb->len - 1) << 32",
         "BPF_F_CURRENT_CPU | 1ull << 52", "BPF_F_CURRENT_CPU | 1ull << 63", "1ull << 52 | BPF_F_CURRENT_CPU",
     ),
     "start": ("0", "0", "1", "14", "20", "40", "skb->len - 2", "skb->len", "skb->len + 1", "-1"),
     "end": ("skb->len", "skb->len", "skb->len - 2", "40", "60", "0", "skb->len + 1", "-1"),
     "base": ("0", "0", "8", "10", "10", "16", "16", "2", "17", "-1", "1ull << 32"),
+    "room": ("0", "1", "8", "40", "63", "64"),
+    "count": ("0", "1", "8", "20", "64", "300", "skb->len", "skb->len - 1", "skb->len - 40", "-1", "0x80000000"),
+    "reserved": ("0", "8", "9", "40", "300", "skb->len", "4088", "4089", "0xffffffff"),
+    "any_map": (
+        "small_array", "small_array_percpu", "small_hash", "small_hash_late", "small_hash_percpu", "small_lru",
+        "small_lru_percpu",
+    ),
+    "guarded": ("guarded_array", "guarded_hash"),
+    "lock_flags": ("0", "1", "2", "3", "4", "4", "5", "6", "7", "8"),
+    "integer": ("0", "1", "-5", "60", "READ(__u8, 8)", "0x7fffffff", "-2147483647 - 1", "8388608"),
+    "words": ("0", "1", "2", "3", "4", "5", "512", "513"),
+    "type": ("__u8", "__s8", "__u16", "__s16", "__u32", "__s32", "__u64", "__s64"),
+    "value": (
+        "READ(__u8, 1)", "READ(__u16, 2)", "READ(__u32, 16)", "READ(__u64, 12)", "READ(__u64, 8)", "-READ(__u8, 8)",
+        "skb->len", "-(__s64)skb->len", "1ull << 63", "1ull << 31",
+    ),
     "digits": ("1", "2", "5", "15", "16"),
     "print": (
         "format_numbers, skb->len, skb->mark, -(__s64)skb->len, READ(__u32, 4), READ(__u32, 16)",
         "format_wide, READ(__u32, 4) * 0x100000001ull, READ(__u32, 12), 'a' + (skb->len & 15)",
+        "format_signs, skb->len, -(__s64)skb->len, READ(__u8, 8), READ(__u16, 2), READ(__u64, 12)",
         "format_addresses, (long)pattern, (long)pattern, (long)pattern, (long)some_text",
     ),
     "print_size": ("64", "64", "32", "8", "1"),
@@ -214,6 +233,24 @@ BLOCKS += (
     Block(1, "parsed(skb, bytes, {near}, {digits}, {base});", ALL),
     Block(1, "PRINTED({print_size}, {print});", ALL),
     Block(2, "bpf_tail_call(skb, &tails, {tail_slot}); note(-1);"),
+    Block(2, "bpf_tail_call(skb, &tails_in, {tail_slot}); note(-1);", (IN,)),
+    Block(2, "bpf_tail_call(skb, &tails_out, {tail_slot}); note(-1);", (OUT,)),
+    Block(2, "to_memory(skb, {room}, {no_flags}, {start}, {near}, {offset}, {count});", ALL),
+    Block(2, "to_packet(skb, {start}, {end}, {offset}, {near}, {count}, {byte});"),
+    Block(1, "to_ring(skb, {reserved}, {no_flags}, {near}, {offset}, {count}, {level}, {ring_flags});", ALL),
+    Block(1, "LOCKED({guarded}, KEY({near}), {lock_flags});", ALL),
+    Block(2, "note(AT({near}, 24, bpf_map_update_elem(&wide_hash, p, p + 16, {map_flags})));", ALL),
+    Block(1, "note(AT({near}, 16, FOUND(bpf_map_lookup_elem(&wide_hash, p))));", ALL),
+    Block(1, "note(AT({near}, 16, bpf_map_delete_elem(&wide_hash, p)));", ALL),
+    Block(1, "note(AT({near}, 64, bpf_csum_diff(0, 0, p, {sum_size}, {seed})));", ALL),
+    Block(1, "note(AT({near}, 64, bpf_csum_diff(p, {sum_size}, (__be32 *)pattern, {sum_size}, {seed})));", ALL),
+    Block(1, "EVERY({any_map}, {no_flags});", ALL),
+    Block(1, "numbers({integer}, {integer});", ALL),
+    Block(1, "bits(skb, {near}, {words});", ALL),
+    Block(1, "ATOMIC(cell, {value});", ALL),
+    Block(1, "ATOMIC(half_cell, (__u32)({value}));", ALL),
+    Block(2, "CALCULATED({type}, {value}, {value});", ALL),
+    Block(1, "note(bpf_trace_printk(some_text, sizeof(some_text)));", ALL),
 )
 # Before these a packet still has its route, behind them it has none.
 TUNNEL_BLOCKS: tuple[Block, ...] = (
