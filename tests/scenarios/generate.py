@@ -163,7 +163,7 @@ EXTRAS = (
     "rule add iif lo to 192.168.3.0/24 table 79 prio 93", "rule add not fwmark 0x77 table 78 prio 91",
     "rule add to 192.168.2.0/24 table main suppress_prefixlength 0 prio 92", "rule add iif va prohibit prio 32766",
     "-6 rule add from fd00:b::/64 table 79 prio 99", "-6 rule add fwmark 0x78/0x7f blackhole prio 98",
-    "-6 rule add not from fd00:a::/64 to fd00:20:3::/64 table 79 prio 97", "-6 rule add not tos 0 table 79 prio 96",
+    "-6 rule add from fd00:a::/64 to fd00:20:3::/64 table 79 prio 97", "-6 rule add not tos 0 table 79 prio 96",
     "-6 rule add iif lo to fd00:20:2::/64 table 79 prio 95", "-6 rule add iif lo prohibit prio 32766",
     "-6 rule add to fd00:20:1::/64 table main suppress_prefixlength 64 prio 94",
     "route add throw 192.168.5.0/25 table 79", "-6 route add throw fd00:20:5::/80 table 79",
