@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 from elftools.elf.elffile import ELFFile
+from elftools.elf.enums import ENUM_SH_TYPE_BASE
 from elftools.elf.relocation import RelocationSection
 from elftools.elf.sections import SymbolTableSection
 
@@ -29,8 +30,10 @@ def test_sections_symbols_and_relocations_are_those_that_pyelftools_reads(compil
     elf = read_elf(path.read_bytes(), "o")
     with path.open("rb") as file:
         theirs = ELFFile(file)
-        assert [(s.name, s.type, s.flags, s.size) for s in elf.sections] == [
-            (s.name, str(s["sh_type"]), s["sh_flags"], s["sh_size"]) for s in theirs.iter_sections()
+        fields = ("sh_flags", "sh_size", "sh_link", "sh_info")
+        assert [(s.name, s.type, s.flags, s.size, s.link, s.info) for s in elf.sections] == [
+            (s.name, ENUM_SH_TYPE_BASE.get(s["sh_type"], s["sh_type"]), *(s[one] for one in fields))
+            for s in theirs.iter_sections()
         ]
         for section, other in zip(elf.sections, theirs.iter_sections(), strict=True):
             if other["sh_type"] not in ("SHT_NOBITS", "SHT_NULL"):

@@ -1,17 +1,20 @@
 """An ELF file as sections, symbols and relocations, every size checked against the file.
 
-The headers are read by pyelftools. Symbol and relocation tables are plain arrays and are unpacked here, because a large
-object has thousands of records and pyelftools takes 25 µs for one.
+Tables are plain arrays and are unpacked here: to import pyelftools takes 7 ms, and it 25 µs for each record. It tells
+what a file is that is no BPF object.
 """
 
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
-from io import BytesIO
-from typing import Any, NamedTuple
+from collections.abc import Iterator, Mapping
+from typing import NamedTuple
 
 from routebpf.errors import InputError
+
+ET_REL = 1
+EM_NONE, EM_BPF = 0, 247
+SHT_NULL, SHT_PROGBITS, SHT_SYMTAB, SHT_RELA, SHT_NOBITS, SHT_REL = 0, 1, 2, 4, 8, 9
 
 R_BPF_NONE = 0
 R_BPF_64_64 = 1  # the imm pair of an lddw
@@ -27,16 +30,30 @@ SHN_UNDEF = 0
 SHN_LORESERVE = 0xFF00
 SHF_EXECINSTR = 4
 
+_HEADER = struct.Struct("<16xHH20xQ10xHHH")
+_SECTION = struct.Struct("<IIQ8xQQII16x")
 _SYMBOL = struct.Struct("<IBBHQQ")
 _RELOCATION = struct.Struct("<QQ")
 
 
+class _Header(NamedTuple):
+    """What is needed of the header, Elf64_Ehdr: ET_*, EM_*, the place, number and size of the section headers, and
+    which section has their names."""
+
+    type: int
+    machine: int
+    table_at: int
+    entry_bytes: int
+    sections: int
+    names: int
+
+
 class Section(NamedTuple):
-    """A section and its bytes (none for SHT_NOBITS). `type` is a name, such as "SHT_PROGBITS"."""
+    """A section and its bytes (none for SHT_NOBITS). `type` is SHT_*."""
 
     number: int
     name: str
-    type: str
+    type: int
     flags: int
     size: int
     link: int
@@ -45,7 +62,7 @@ class Section(NamedTuple):
 
     @property
     def is_code(self) -> bool:
-        return bool(self.flags & SHF_EXECINSTR) and self.type == "SHT_PROGBITS" and self.size > 0
+        return bool(self.flags & SHF_EXECINSTR) and self.type == SHT_PROGBITS and self.size > 0
 
 
 class Symbol(NamedTuple):
@@ -100,17 +117,7 @@ def read_sections(data: bytes, path: str) -> tuple[Section, ...]:
     return tuple(_sections(data, _header(data, path), path))
 
 
-def _structs(little_endian: bool) -> Any:
-    # Importing this much of pyelftools takes 25 ms, all of it 35.
-    from elftools.elf.structs import ELFStructs
-
-    structs = ELFStructs(little_endian=little_endian, elfclass=64)
-    structs.create_basic_structs()
-    structs.create_advanced_structs()
-    return structs
-
-
-def _header(data: bytes, path: str) -> Any:
+def _header(data: bytes, path: str) -> _Header:
     if data[:4] != b"\x7fELF":
         what = "it is empty" if not data else f"it starts with {data[:4].hex(' ')}, not 7f 45 4c 46"
         raise InputError(f"{path}: not an ELF file: {what}; give an object that clang -target bpf -c made")
@@ -121,63 +128,61 @@ def _header(data: bytes, path: str) -> Any:
         raise InputError(f"{path}: damaged ELF header: class {bits}, byte order {endianness}")
     if bits == 1:
         raise InputError(f"{path}: a 32-bit ELF file; BPF objects have 64 bits: compile with clang -target bpf")
-    structs = _structs(endianness == 1)
-    header = structs.Elf_Ehdr.parse(data)
     if endianness == 2:
-        machine = "BPF object" if header.e_machine == "EM_BPF" else f"ELF file for {_machine(header)}"
-        raise InputError(f"{path}: a big-endian {machine}; compile with -target bpfel")
-    return header
+        machine = int.from_bytes(data[18:20])
+        what = "BPF object" if machine == EM_BPF else f"ELF file for {_machine(machine)}"
+        raise InputError(f"{path}: a big-endian {what}; compile with -target bpfel")
+    return _Header(*_HEADER.unpack_from(data))
 
 
-def _machine(header: Any) -> str:
-    machine = header.e_machine
-    return f"machine {machine}" if isinstance(machine, int) else str(machine).removeprefix("EM_")
+def _machine(number: int) -> str:
+    from elftools.elf.enums import ENUM_E_MACHINE
+
+    name = _name(ENUM_E_MACHINE, number)
+    return name.removeprefix("EM_") if name else f"machine {number}"
 
 
-def _require_bpf(header: Any, path: str) -> None:
-    if header.e_machine not in ("EM_BPF", "EM_NONE"):  # the first compilers for BPF wrote none
-        raise InputError(f"{path}: an ELF file for {_machine(header)}, not for BPF; compile with clang -target bpf -c")
-    if header.e_type != "ET_REL":
-        raise InputError(f"{path}: ELF type {header.e_type}, not a relocatable object (ET_REL); compile with clang -c")
+def _name(names: Mapping[str, int], number: int) -> str | None:
+    return next((name for name, one in names.items() if one == number), None)
 
 
-def _sections(data: bytes, header: Any, path: str) -> Iterator[Section]:
-    count, entry_bytes, table_at = header.e_shnum, header.e_shentsize, header.e_shoff
+def _require_bpf(header: _Header, path: str) -> None:
+    if header.machine not in (EM_BPF, EM_NONE):  # the first compilers for BPF wrote none
+        what = _machine(header.machine)
+        raise InputError(f"{path}: an ELF file for {what}, not for BPF; compile with clang -target bpf -c")
+    if header.type != ET_REL:
+        from elftools.elf.enums import ENUM_E_TYPE
+
+        what = _name(ENUM_E_TYPE, header.type) or str(header.type)
+        raise InputError(f"{path}: ELF type {what}, not a relocatable object (ET_REL); compile with clang -c")
+
+
+def _sections(data: bytes, header: _Header, path: str) -> Iterator[Section]:
+    count, entry_bytes, table_at = header.sections, header.entry_bytes, header.table_at
     if count == 0:
         raise InputError(f"{path}: it has no sections")
-    if entry_bytes != 64 or table_at + count * entry_bytes > len(data):
+    if entry_bytes != _SECTION.size or table_at + count * entry_bytes > len(data):
         raise InputError(
             f"{path}: cut short or damaged: {count} section headers of {entry_bytes} bytes at byte {table_at},"
             f" the file has {len(data)}"
         )
-    parse = _structs(True).Elf_Shdr.parse_stream
-    stream = BytesIO(data)
-    stream.seek(table_at)
-    headers = [parse(stream) for _ in range(count)]
-    if header.e_shstrndx >= count:
-        raise InputError(f"{path}: the section of section names is number {header.e_shstrndx} of {count}")
-    names = _section_data(data, headers[header.e_shstrndx], "section names", path)
-    for index, one in enumerate(headers):
-        name = _string(names, one.sh_name, f"{path}: name of section {index}")
-        yield Section(
-            number=index,
-            name=name,
-            type=str(one.sh_type),
-            flags=one.sh_flags,
-            size=one.sh_size,
-            link=one.sh_link,
-            info=one.sh_info,
-            data=_section_data(data, one, f"section {name or index}", path),
-        )
+    headers = list(_SECTION.iter_unpack(data[table_at : table_at + count * entry_bytes]))
+    if header.names >= count:
+        raise InputError(f"{path}: the section of section names is number {header.names} of {count}")
+    _, kind, _, offset, size, _, _ = headers[header.names]
+    names = _section_data(data, kind, offset, size, f"{path}: section names")
+    for index, (name_at, kind, flags, offset, size, link, info) in enumerate(headers):
+        name = _string(names, name_at, f"{path}: name of section {index}")
+        inside = _section_data(data, kind, offset, size, f"{path}: section {name or index}")
+        yield Section(index, name, kind, flags, size, link, info, inside)
 
 
-def _section_data(data: bytes, header: Any, what: str, path: str) -> bytes:
-    if header.sh_type in ("SHT_NOBITS", "SHT_NULL"):
+def _section_data(data: bytes, kind: int, start: int, size: int, what: str) -> bytes:
+    if kind in (SHT_NOBITS, SHT_NULL):
         return b""
-    start, end = header.sh_offset, header.sh_offset + header.sh_size
-    if end > len(data):
-        raise InputError(f"{path}: {what}: cut short: it ends at byte {end}, the file has {len(data)}")
-    return data[start:end]
+    if start + size > len(data):
+        raise InputError(f"{what}: cut short: it ends at byte {start + size}, the file has {len(data)}")
+    return data[start : start + size]
 
 
 def _string(strings: bytes, offset: int, what: str) -> str:
@@ -188,7 +193,7 @@ def _string(strings: bytes, offset: int, what: str) -> str:
 
 
 def _symbols(sections: tuple[Section, ...], path: str) -> tuple[Symbol, ...]:
-    table = next((section for section in sections if section.type == "SHT_SYMTAB"), None)
+    table = next((section for section in sections if section.type == SHT_SYMTAB), None)
     if table is None:
         raise InputError(f"{path}: it has no symbol table; strip it with llvm-strip -g, which keeps one")
     if table.link >= len(sections):
@@ -219,9 +224,9 @@ def _relocations(
 ) -> dict[int, tuple[Relocation, ...]]:
     tables: dict[int, tuple[Relocation, ...]] = {}
     for table in sections:
-        if table.type == "SHT_RELA":
+        if table.type == SHT_RELA:
             raise InputError(f"{path}: section {table.name}: relocations with addends (SHT_RELA) are not BPF's")
-        if table.type != "SHT_REL":
+        if table.type != SHT_REL:
             continue
         if not 0 < table.info < len(sections):
             raise InputError(f"{path}: section {table.name}: it relocates section {table.info} of {len(sections)}")

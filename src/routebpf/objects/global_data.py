@@ -5,7 +5,7 @@ from __future__ import annotations
 from routebpf.errors import InputError
 from routebpf.objects.btf import Btf
 from routebpf.objects.btf_types import Datasec, Kind
-from routebpf.objects.elf import Elf, Section
+from routebpf.objects.elf import SHT_NOBITS, SHT_PROGBITS, Elf, Section
 from routebpf.objects.model import MapDefinition, MapKind
 
 BPF_MAP_TYPE_ARRAY = 2
@@ -18,7 +18,7 @@ _KINDS = ((".rodata", MapKind.RODATA), (".data", MapKind.DATA), (".bss", MapKind
 
 def data_kind(section: Section) -> MapKind | None:
     """Which kind of global data a section holds: `.data`, `.data.*` and the like; None for any other section."""
-    if section.flags & _SHF_ALLOC and section.size and section.type in ("SHT_PROGBITS", "SHT_NOBITS"):
+    if section.flags & _SHF_ALLOC and section.size and section.type in (SHT_PROGBITS, SHT_NOBITS):
         for name, kind in _KINDS:
             if section.name == name or section.name.startswith(name + "."):
                 return kind
@@ -50,7 +50,7 @@ def data_maps(elf: Elf, btf: Btf | None) -> dict[int, MapDefinition]:
             section=section.name,
             kind=kind,
             btf_value_type_id=(btf.find(section.name, Kind.DATASEC) or 0) if btf else 0,
-            data=section.data if section.type == "SHT_PROGBITS" else bytes(section.size),
+            data=section.data if section.type == SHT_PROGBITS else bytes(section.size),
             read_only=kind is MapKind.RODATA,
         )
     return maps
