@@ -82,6 +82,22 @@ def test_an_object_for_another_machine_is_refused_by_name():
         read_elf(shell, "sh")
 
 
+@pytest.mark.parametrize(
+    ("at", "number", "said"),
+    [
+        (16, 2, r"ELF type ET_EXEC, not a relocatable object"),
+        (16, 77, r"ELF type 77, not a relocatable object"),
+        (18, 62, r"an ELF file for X86_64, not for BPF"),
+        (18, 9999, r"an ELF file for machine 9999, not for BPF"),
+    ],
+)
+def test_what_else_an_elf_file_is_is_told(compiler, at, number, said):
+    data = bytearray(compiler.compile(SOURCE).read_bytes())
+    struct.pack_into("<H", data, at, number)
+    with pytest.raises(InputError, match=said):
+        read_elf(bytes(data), "o")
+
+
 def test_a_big_endian_object_is_refused(any_compiler):
     command = [*any_compiler.command]
     command[command.index("-target") + 1] = any_compiler.big_endian_target
