@@ -103,7 +103,7 @@ def test_a_veth_is_made_as_it_is_asked_for(ground: Ground) -> None:
     assert (far["ifindex"], far["mtu"]) == (100 + VA, 1400)
     listed = devices.list_devices(ground.sock)
     assert listed["va"] == devices.KernelDevice(
-        VA, "va", "veth", devices.ARPHRD_ETHER, 1400, bytes((2, 0, 0, 0, 0, 7)), True, True, 100 + VA
+        VA, "va", "veth", devices.ARPHRD_ETHER, 1400, bytes((2, 0, 0, 0, 0, 7)), True, True
     )
     assert set(listed) == {"lo", "va", "vb"}
 

@@ -29,7 +29,7 @@ from skb_oracle import (
     received_packet,
 )
 
-from routebpf.runtime.device import DEVICE_ETHERNET, DEVICE_LOOPBACK, DEVICE_UP
+from routebpf.runtime.device import DEVICE_ETHERNET, DEVICE_LOOPBACK, DEVICE_PAIRED, DEVICE_UP
 from routebpf.runtime.packet import PacketBuffer
 from routebpf.runtime.skb_redirect import RECEIVED, has_mac_header, skb_do_redirect
 
@@ -37,7 +37,8 @@ PACKET = bytes([0x45, *range(1, 100)])
 CLONE_NEWNET = 0x40000000
 TUNSETIFF, IFF_TUN_NO_PI = 0x400454CA, 0x1001
 SHORT_MTU = 100
-UP = DEVICE_UP | DEVICE_ETHERNET
+VETH = DEVICE_ETHERNET | DEVICE_PAIRED
+UP = DEVICE_UP | VETH
 
 
 @dataclass
@@ -52,7 +53,7 @@ class Namespace:
             "lo": Device(DEVICE_UP | DEVICE_LOOPBACK, mtu=65536, type=772),
             "up": Device(UP),
             "short": Device(UP, mtu=SHORT_MTU),
-            "down": Device(DEVICE_ETHERNET),
+            "down": Device(VETH),
             "tun": Device(DEVICE_UP, hard_header_len=0, type=0xFFFE),
         }
         return Machine({self.ifindex[name]: device for name, device in kinds.items()})
