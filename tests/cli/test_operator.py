@@ -15,6 +15,7 @@ import pytest
 
 from command_line import COMMAND, ROOT, complaint, imported, report, routebpf
 from operator_ground import COUNT, OperatorGround, operator_ground
+from routebpf.kernel.running import possible_cpus
 from routebpf.objects.compiler import compile_source
 
 pytestmark = pytest.mark.kernel
@@ -297,6 +298,67 @@ def test_maps_are_read_and_changed_as_their_types_say(ground, here, tmp_path):
     assert "it has no key 192.168.9.7" in complaint("map", "delete", "by_address", "192.168.9.7", *here, code=1)
 
 
+def test_maps_that_an_upgrade_keeps_are_shown_by_the_types_of_the_new_program(ground, here, tmp_path):
+    """Whose BTF has other numbers for them."""
+    text = """
+    int sent = 3; struct seen { __u64 packets; __u32 last; } seen; %s
+    SEC("lwt_xmit") int count(struct __sk_buff *skb) { sent += 1; seen.packets += %s; seen.last = 9; return BPF_OK; }
+    """
+    routebpf("attach", write(tmp_path, text % ("", "1")), PREFIX, *here)
+    ping(ground, "192.168.9.7", 2)
+    more = "struct more { short first; long second[3]; } more; enum which { ONE, TWO } which;"
+    said = routebpf("attach", write(tmp_path, more + text % ("", "1 + more.first + which")), PREFIX, *here).stdout
+    assert "maps that keep their content: .data\n" in said
+    ping(ground, "192.168.9.7", 3)
+    (row,) = (one for one in report("map", "list", *here) if one["name"] == ".data")
+    for name in (".data", row["pin"], f"id:{row['id']}"):
+        assert report("map", "dump", name, *here)[0]["value"] == {"sent": 8}
+    more += " const volatile int none = 0;"
+    routebpf("attach", write(tmp_path, text % (more, "more.first + which + none")), PREFIX, *here)
+    assert routebpf("map", "dump", ".data", *here).stdout == ".data:\nvariable  value\nsent          8\n"
+
+
+def test_keys_and_values_without_types_are_given_as_they_are_shown(here, tmp_path):
+    text = """
+    struct { __uint(type, BPF_MAP_TYPE_HASH); __uint(max_entries, 8); __uint(key_size, 4); __uint(value_size, 1); }
+        bare SEC(".maps");
+    struct { __uint(type, BPF_MAP_TYPE_PERCPU_HASH); __uint(max_entries, 8); __uint(key_size, 2);
+        __uint(value_size, 3); } apart SEC(".maps");
+    SEC("lwt_xmit") int count(struct __sk_buff *skb)
+    {
+        __u32 key = 16;
+        return bpf_map_lookup_elem(&bare, &key) || bpf_map_lookup_elem(&apart, &key) ? BPF_OK : BPF_DROP;
+    }
+    """
+    routebpf("attach", write(tmp_path, text), PREFIX, *here)
+    routebpf("map", "set", "bare", 16, 7, *here)
+    (entry,) = report("map", "dump", "bare", *here)
+    assert entry == {"key": "10000000", "value": "07"}
+    routebpf("map", "set", "bare", entry["key"], "10", *here)
+    assert report("map", "get", "bare", 16, *here) == "10"
+    assert report("map", "get", "bare", '"10000000"', *here) == "10"
+    each = json.dumps([f"{cpu:06x}" for cpu in range(len(report("map", "dump", "apart", *here)), possible_cpus())])
+    routebpf("map", "set", "apart", "0900", each, *here)
+    assert json.dumps(report("map", "get", "apart", 9, *here)) == each
+    assert "'x' is no value: without BTF it is 1 byte in hex, or a number" in complaint(
+        "map", "set", "bare", 16, "x", *here
+    )
+
+
+def test_what_is_nested_too_deeply_is_no_key(here, passing):
+    routebpf("attach", passing, PREFIX, *here)
+    for depth in (*range(900, 1000, 20), 100_000):
+        said = complaint("map", "get", "packets", "[" * depth + "]" * min(depth, 1000), *here)
+        assert len(said) < 200
+
+
+def test_ids_beyond_32_bits_are_no_maps(here, passing):
+    routebpf("attach", passing, PREFIX, *here)
+    (row,) = report("map", "list", *here)
+    beyond = row["id"] + (1 << 32)
+    assert f"open map {beyond}: the kernel has no map with this id" in complaint("map", "dump", f"id:{beyond}", *here)
+
+
 def test_map_list_names_type_sizes_and_programs(here, tmp_path):
     routebpf("attach", write(tmp_path, BY_ADDRESS), PREFIX, *here)
     rows = {row["name"]: row for row in report("map", "list", *here)}
@@ -355,7 +417,7 @@ def test_the_maps_in_a_map_go_by_their_ids(here, tmp_path):
     routebpf("attach", write(tmp_path, text), PREFIX, *here)
     ids = {row["name"]: row["id"] for row in report("map", "list", *here)}
     routebpf("map", "set", "slots", 7, f"id:{ids['second']}", *here)
-    assert report("map", "dump", "slots", *here) == [{"key": "07000000", "value": ids["second"]}]
+    assert report("map", "dump", "slots", *here) == [{"key": 7, "value": ids["second"]}]
     assert routebpf("map", "get", "slots", 7, *here).stdout == f"id:{ids['second']}\n"
     routebpf("map", "set", f"id:{ids['second']}", 0, 41, *here)
     assert report("map", "get", "second", 0, *here) == 41

@@ -276,7 +276,7 @@ def test_a_damaged_ledger_is_told_and_nothing_is_changed(ground, read):
     path = ground.run / ground.pins.name / "ledger.json"
     whole = path.read_bytes()
     wrong = whole.replace(b'"family":2', b'"family":"x"')
-    for damage in (b"", b"{", b"[]", b'{"format": 3}', whole[:-20], wrong, b"[" * 100_000, b"\xff" * 5_000):
+    for damage in (b"", b"{", b"[]", b'{"format": 4}', whole[:-20], wrong, b"[" * 100_000, b"\xff" * 5_000):
         path.write_bytes(damage)
         for act in (lambda: ground.detach(PREFIX), lambda: list_attached(ground.namespace)):
             with pytest.raises(InputError, match=r"ledger\.json: it is damaged") as error:
@@ -385,7 +385,7 @@ def test_an_attach_that_may_make_so_few_files_leaves_nothing(ground, read, inode
 def test_the_ledger_of_another_version_is_left_alone(ground, read):
     ground.attach(read(OLD_PROGRAM), PREFIX)
     path = ground.run / ground.pins.name / "ledger.json"
-    path.write_text(path.read_text().replace('"format":3', '"format":4'))
+    path.write_text(path.read_text().replace('"format":4', '"format":5'))
     with pytest.raises(InputError, match="another version of routebpf"):
         ground.detach(PREFIX)
 

@@ -26,6 +26,7 @@ _program_option = click.option(
 )
 _NEGATIVE = {"ignore_unknown_options": True}  # -5 is a key or a value
 _LOOK_SECONDS = 0.5  # how often to look whether somebody still reads what is shown
+_SHOWN_CHARACTERS = 20  # of what cannot be read
 _RECORDS = frozenset({4, 27})  # PERF_EVENT_ARRAY, RINGBUF: records that come, not entries that stay
 
 
@@ -246,19 +247,28 @@ def _parsed(view: MapView, text: str, *, of_key: bool) -> Any:
         value = json.loads(text)
     except ValueError:
         value = text
+    except RecursionError:
+        raise InputError(f"map {view.name}: {text[:_SHOWN_CHARACTERS]}… is nested too deeply") from None
     if type_id:
         return value
     size = definition.key_size if of_key else definition.value_size
-    if isinstance(value, int) and 0 <= value < 1 << 8 * size:
-        return value
+    if view.raw.is_per_cpu and not of_key and isinstance(value, list):
+        return [_untyped(view, one, one, size, "value") for one in value]
+    return _untyped(view, value if isinstance(value, str) else text, value, size, "key" if of_key else "value")
+
+
+def _untyped(view: MapView, digits: Any, value: Any, size: int, what: str) -> bytes | int:
+    """A key or value without BTF: all its bytes in hex digits, as it is shown, or else a number."""
     try:
-        data = bytes.fromhex(text)
+        data = bytes.fromhex(digits) if isinstance(digits, str) else b""
     except ValueError:
         data = b""
-    if len(data) != size:
-        what = "key" if of_key else "value"
-        raise InputError(f"map {view.name}: {text!r} is no {what}: without BTF it is a number or {size} bytes in hex")
-    return data
+    if len(data) == size:
+        return data
+    if isinstance(value, int) and 0 <= value < 1 << 8 * size:
+        return value
+    count = "1 byte" if size == 1 else f"{size} bytes"
+    raise InputError(f"map {view.name}: {digits!r} is no {what}: without BTF it is {count} in hex, or a number")
 
 
 def _inner_map(view: MapView, text: str) -> KernelMap:

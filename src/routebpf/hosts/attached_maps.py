@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from routebpf.errors import InputError, MissingError
 from routebpf.hosts.map_view import MapView
@@ -21,12 +21,15 @@ _BY_ID = "id:"
 
 @dataclass(frozen=True, slots=True)
 class AttachedMap:
-    """A map that is pinned. `programs`: those that use it, several after an upgrade that kept it."""
+    """A map that is pinned. `btf`: the file with the types of its keys and values. `programs`: those that use it,
+    several after an upgrade that kept it."""
 
     name: str
     id: int
     pin: str
     btf: str
+    btf_key_type_id: int
+    btf_value_type_id: int
     programs: tuple[str, ...]
 
 
@@ -42,9 +45,10 @@ def _maps_of(ledger: Ledger) -> list[AttachedMap]:
         for name, held in record.maps.items():
             earlier = found.get(held.id)
             if earlier is None:
-                found[held.id] = AttachedMap(name, held.id, held.pin, record.btf, (record.name,))
+                types = (record.btf, held.btf_key_type_id, held.btf_value_type_id)
+                found[held.id] = AttachedMap(name, held.id, held.pin, *types, (record.name,))
             else:
-                found[held.id] = AttachedMap(name, held.id, earlier.pin, earlier.btf, (*earlier.programs, record.name))
+                found[held.id] = replace(earlier, programs=(*earlier.programs, record.name))
     return sorted(found.values(), key=lambda one: (one.programs, one.name))
 
 
@@ -84,7 +88,7 @@ def _open(namespace: Namespace | None, reference: str, program: str | None) -> t
     if reference.startswith("/"):
         raw = map_at(reference)
         known = next((one for one in list_maps(namespace) if one.id == raw.id), None)
-        return raw, _kept_btf(known.btf) if known else _kernel_btf(raw)
+        return _typed(raw, known) if known else (raw, _kernel_btf(raw))
     if reference.startswith(_BY_ID):
         number = reference.removeprefix(_BY_ID)
         if not number.isdecimal():
@@ -92,16 +96,19 @@ def _open(namespace: Namespace | None, reference: str, program: str | None) -> t
         raw = map_by_id(int(number))
         return raw, _kernel_btf(raw)
     found = find_map(namespace, reference, program)
-    raw = open_map_of_ours(found.pin, found.id)
-    raw.definition = raw.definition._replace(name=found.name)  # the kernel has the first 15 characters of it
-    return raw, _kept_btf(found.btf)
+    return _typed(open_map_of_ours(found.pin, found.id), found)
 
 
-def _kept_btf(path: str) -> Btf | None:
+def _typed(raw: KernelMap, known: AttachedMap) -> tuple[KernelMap, Btf | None]:
+    """A map with the types that the ledger has of it. The kernel's are of the program that made it, which may be gone;
+    and the kernel has the first 15 characters of its name."""
+    raw.definition = raw.definition._replace(
+        name=known.name, btf_key_type_id=known.btf_key_type_id, btf_value_type_id=known.btf_value_type_id
+    )
     try:
-        return read_btf_file(path) if path else None
+        return raw, read_btf_file(known.btf) if known.btf else None
     except InputError:
-        return None  # bytes can be shown all the same
+        return raw, None  # bytes can be shown all the same
 
 
 def _kernel_btf(raw: KernelMap) -> Btf | None:

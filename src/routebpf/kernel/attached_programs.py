@@ -145,7 +145,9 @@ def pin_program(ledger: Ledger, loaded: LoadedProgram) -> ProgramRecord:
     for name, one in loaded.maps.items():
         path = f"{folder}/maps/{name.replace('.', '-')}"
         pin(one, path)
-        maps[name] = MapRecord(path, map_digest(source.maps[name], source.btf), one.id)
+        defined = source.maps[name]
+        digest = map_digest(defined, source.btf)
+        maps[name] = MapRecord(path, digest, one.id, defined.btf_key_type_id, defined.btf_value_type_id)
     pin(kernel, f"{folder}/program")
     record = ProgramRecord(
         name=loaded.name,

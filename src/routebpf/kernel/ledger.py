@@ -37,7 +37,7 @@ from routebpf.kernel.running import setting
 
 _FOLDER = "/run/routebpf"
 _SO_NETNS_COOKIE = 71
-_FORMAT = 3
+_FORMAT = 4
 _NAME_FILE = "namespace"
 _MOUNTED_NAMESPACE = re.compile(r" net:\[(\d+)\] ")
 _WAIT_SECONDS = 30.0
@@ -55,11 +55,14 @@ class NamespaceIdentity(NamedTuple):
 
 
 class MapRecord(NamedTuple):
-    """A map that a program of ours uses: its pin, the digest of its definition (see map_digest), its kernel id."""
+    """A map that a program of ours uses: its pin, the digest of its definition (see map_digest), its kernel id. The
+    types of keys and values are those of the program's BTF: the kernel's are those of the program that made it."""
 
     pin: str
     digest: str
     id: int
+    btf_key_type_id: int
+    btf_value_type_id: int
 
 
 class ProgramRecord(NamedTuple):

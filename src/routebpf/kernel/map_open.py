@@ -19,6 +19,7 @@ from routebpf.objects.model import MapDefinition, MapKind
 _CLASSES = {4: "perf_reader:PerfEventArrayMap", 27: "ringbuf_reader:RingBufMap"}
 # The kernel gives these a flag of its own: programs must not write what they hold.
 _DEVICES, _RDONLY_PROG = frozenset((14, 25)), 1 << 7
+_LAST_ID = 0xFFFFFFFF
 _SECTIONS = ((".rodata", MapKind.RODATA), (".data", MapKind.DATA), (".bss", MapKind.BSS), (".kconfig", MapKind.KCONFIG))
 
 
@@ -36,12 +37,18 @@ def map_at(path: str) -> KernelMap:
 
 def map_by_id(map_id: int) -> KernelMap:
     """The map with this id. Raises InputError if there is none, MissingError without CAP_SYS_ADMIN."""
+    if map_id > _LAST_ID:  # a call would take its last 32 bits
+        raise _no_such_id(map_id)
     try:
         return _map_of(bpf(MapById(id=map_id)))
     except OSError as error:
         if error.errno == errno.EPERM:
             raise permission_error(f"open map {map_id}", {"CAP_SYS_ADMIN": "to open maps by their id"}) from error
-        raise InputError(f"open map {map_id}: the kernel has no map with this id") from error
+        raise _no_such_id(map_id) from error
+
+
+def _no_such_id(map_id: int) -> InputError:
+    return InputError(f"open map {map_id}: the kernel has no map with this id")
 
 
 def _map_of(fd: int) -> KernelMap:
