@@ -131,8 +131,49 @@ def test_json_tells_all(ground, here, passing):
     done = report("detach", PREFIX, *here)
     assert done == {"dry_run": False, "routes": [
         {"prefix": PREFIX, "source": None, "table": 254, "tos": 0, "metric": 0, "what": "detach",
-         "had": {"xmit": program["name"]}, "is_as_before": True}]}  # fmt: skip
+         "had": {"xmit": program["name"]}, "left": {}, "is_as_before": True}]}  # fmt: skip
     assert report("list", *here) == []
+
+
+def test_one_hook_is_detached_and_what_stays_is_not_told_to_be_gone(ground, here, passing, tmp_path):
+    inward = write(tmp_path, COUNT % ("lwt_in", "BPF_OK"), "inward")
+    routebpf("attach", inward, PREFIX, "--headroom", "40", *here)
+    said = "its route carries no program of hook xmit, but count:"
+    before = ground.routes()
+    for force in ((), ("--force",)):
+        assert said in complaint("detach", PREFIX, "--hook", "xmit", *force, *here)
+        words = routebpf("detach", "--all", "--hook", "xmit", *force, *here)
+        assert words.stdout == "nothing is attached to hook xmit\n"
+    assert ground.routes() == before
+    (done,) = report("attach", passing, PREFIX, *here)["routes"]
+    assert f" xmit {done['program']} " in ground.encap(PREFIX)
+    assert done["program"].endswith("+40")
+    said = routebpf("detach", PREFIX, "--hook", "xmit", *here).stdout
+    assert said == f"{PREFIX}: detached {done['program']} (xmit)\n"
+    assert f" in {done['had']['in']} " in ground.encap(PREFIX)
+    assert " xmit " not in ground.encap(PREFIX)
+    (left,) = report("detach", PREFIX, "--dry-run", "--hook", "in", *here)["routes"]
+    assert (left["had"], left["left"]) == (done["had"], {})
+
+
+def test_of_programs_of_others_one_hook_is_detached_if_it_is_the_only_one(ground, here, passing, tmp_path):
+    compiled = tmp_path / "theirs.o"
+    compiled.write_bytes(compile_source(passing))
+    theirs = f"obj {compiled} section lwt_xmit"
+    ground.ip("route replace", PREFIX, "encap bpf xmit", theirs, "via 10.0.0.2")
+    before = ground.routes()
+    assert "no program of hook in, but theirs.o:[lwt_xmit] (xmit)" in complaint(
+        "detach", PREFIX, "--hook", "in", "--force", *here
+    )
+    assert ground.routes() == before
+    routebpf("detach", PREFIX, "--hook", "xmit", "--force", *here)
+    assert "encap" not in ground.encap(PREFIX)
+    inward = tmp_path / "inward.o"
+    inward.write_bytes(compile_source(write(tmp_path, COUNT % ("lwt_in", "BPF_OK"), "inward")))
+    ground.ip("route replace", PREFIX, f"encap bpf in obj {inward} section lwt_in xmit", theirs, "via 10.0.0.2")
+    before = ground.routes()
+    assert "without --hook all are taken off" in complaint("detach", PREFIX, "--hook", "in", "--force", *here)
+    assert ground.routes() == before
 
 
 def test_of_ipv6_routes_for_several_sources_one_is_named_by_its_source(ground, here, passing):

@@ -81,7 +81,7 @@ def command(
         print_json({"dry_run": dry_run, "routes": [_as_json(key, one) for key, one in done.items()]})
         return
     if not done:
-        click.echo("nothing is attached")
+        click.echo("nothing is attached" if hook is None else f"nothing is attached to hook {hook}")
     elif len(done) > _SHOWN:
         for what, count in Counter(one.what for one in done.values()).items():
             click.echo(f"{_WORDS[what][dry_run]}: {count:,} routes")
@@ -91,12 +91,12 @@ def command(
 
 
 def _as_json(key: RouteKey, one: Detached) -> dict[str, Any]:
-    return {**key_json(key), "what": one.what, "had": one.had, "is_as_before": one.is_as_before}
+    return {**key_json(key), "what": one.what, "had": one.had, "left": one.left, "is_as_before": one.is_as_before}
 
 
 def _line(key: RouteKey, one: Detached, *, dry_run: bool) -> str:
     from routebpf.kernel.route_identity import key_text
 
-    names = ", ".join(f"{name} ({hook})" for hook, name in one.had.items())
+    names = ", ".join(f"{name} ({hook})" for hook, name in one.had.items() if hook not in one.left)
     changed = "" if one.is_as_before else "; not as it was: others have changed it since, or had a program on it"
     return f"{key_text(key)}: {_WORDS[one.what][dry_run]}{f' {names}' if one.what == 'detach' else ''}{changed}"

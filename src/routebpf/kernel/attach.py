@@ -284,9 +284,11 @@ def _what(target: _Target, planned: Carried) -> What:
 def _report(found: Mapping[RouteKey, _Target], plans: Sequence[_Plan], hook: str) -> dict[RouteKey, Attached]:
     """What was done to each route, in the order of `found`."""
     told: dict[int, Attached] = {}
-    for target, _, what, chosen in plans:
+    for target, planned, what, chosen in plans:
         kept = chosen.kept_maps if isinstance(chosen, LoadedProgram) else ()
-        told[id(target)] = Attached(what, hook, chosen.name, {} if target.is_new else target.shape.programs, kept)
+        told[id(target)] = Attached(
+            what, hook, planned.names[hook], {} if target.is_new else target.shape.programs, kept
+        )
     return {key: told[id(target)] for key, target in found.items()}
 
 

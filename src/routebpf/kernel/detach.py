@@ -30,12 +30,14 @@ What = Literal["detach", "delete", "gone", "changed"]
 class Detached(NamedTuple):
     """What was done to a route (or would be, in a dry run). "gone" and "changed": by others, before; it stays so.
 
-    `had`: programs that were there, by hook; `is_as_before`: it is what it was when we came.
+    `had`: programs that were there, by hook; `left`: those of ours that stay; `is_as_before`: it is what it was when we
+    came, but for them.
     """
 
     what: What
     had: dict[str, str]
-    is_as_before: bool = True
+    left: dict[str, str]
+    is_as_before: bool
 
 
 class _Target(NamedTuple):
@@ -76,7 +78,8 @@ def detach(
     with open_operation(namespace, on_step) as operation:
         entries = operation.ledger.book.entries
         if prefixes is None:
-            routes, chosen = operation.read(entries), dict[RouteKey, Entry | None](entries)
+            chosen: dict[RouteKey, Entry | None] = {key: one for key, one in entries.items() if _has(one, hook)}
+            routes = operation.read(chosen)
         else:
             routes = operation.list_table({one.family for one in prefixes}, selection.table)
             chosen = _find(operation, routes, prefixes, selection, hook, force)
@@ -100,6 +103,10 @@ def _targets(chosen: Mapping[RouteKey, Entry | None], routes: Routes, hook: str 
     return found
 
 
+def _has(entry: Entry, hook: str | None) -> bool:
+    return hook is None or hook in entry.carries.programs
+
+
 def _left(entry: Entry | None, hook: str | None) -> Carried:
     if entry is None or hook is None:
         return _NOTHING
@@ -121,7 +128,7 @@ def _find(
             keys = by_prefix.get(prefix[1:], [])
             key = _find_one(operation, routes, keys, prefix, selection, hook)
             if key is None:
-                found[_others(operation, routes, prefix, selection, force)] = None
+                found[_others(operation, routes, prefix, selection, hook, force)] = None
             else:
                 found[key] = operation.ledger.book.entries[key]
         except InputError as error:
@@ -146,9 +153,7 @@ def _find_one(
 ) -> RouteKey | None:
     """Which of the ledger's keys of a prefix is meant, None if it has none."""
     entries = operation.ledger.book.entries
-    wanted = [
-        one for one in keys if selection.has(read_key(one)) and (hook is None or hook in entries[one].carries.programs)
-    ]
+    wanted = [one for one in keys if selection.has(read_key(one)) and _has(entries[one], hook)]
     if selection.device is not None:
         ifindex = operation.devices.index(selection.device)
         wanted = [one for one in wanted if goes_by(routes.by_key.get(one), ifindex)]
@@ -162,16 +167,25 @@ def _find_one(
     return wanted[0] if wanted else None
 
 
-def _others(operation: Operation, routes: Routes, prefix: Prefix, selection: Selection, force: bool) -> RouteKey:
+def _others(
+    operation: Operation, routes: Routes, prefix: Prefix, selection: Selection, hook: str | None, force: bool
+) -> RouteKey:
     """A route that carries a program of somebody else."""
     shape = choose_shape(routes.by_prefix.get(prefix, ()), prefix, selection, operation.devices)
     if shape is None or not shape.programs:
         what = "there is no such route" if shape is None else "its route carries no program"
         raise InputError(f"detach {prefix}: nothing is attached in table {table_name(selection.table)}: {what}")
+    names = ", ".join(f"{name} ({at})" for at, name in shape.programs.items())
+    if hook is not None and hook not in shape.programs:
+        raise InputError(f"detach {prefix}: its route carries no program of hook {hook}, but {names}")
     if not force:
-        names = ", ".join(f"{name} ({hook})" for hook, name in shape.programs.items())
         raise InputError(
             f"detach {prefix}: {names} was not attached by routebpf; --force takes it off, and keeps the route"
+        )
+    if hook is not None and len(shape.programs) > 1:
+        raise InputError(
+            f"detach {prefix}: of {names} the kernel tells only the names, so none can stay when another goes; without"
+            " --hook all are taken off"
         )
     return RouteKey(shape.place + prefix.address)
 
@@ -215,5 +229,6 @@ def _report(found: Mapping[RouteKey, _Target], plans: Sequence[_Plan]) -> dict[R
     """What was done to each route, in the order of `found`."""
     told: dict[int, Detached] = {}
     for target, what, is_as_before in plans:
-        told[id(target)] = Detached(what, target.shape.programs if target.shape else {}, is_as_before)
+        left = target.left.names if what == "detach" else {}
+        told[id(target)] = Detached(what, target.shape.programs if target.shape else {}, left, is_as_before)
     return {key: told[id(target)] for key, target in found.items()}
