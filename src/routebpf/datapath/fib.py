@@ -104,6 +104,11 @@ class Route:
         return (-self.tos, self.metric)
 
     @property
+    def is_sibling(self) -> bool:
+        """Whether an IPv6 route is one with others of its metric as next hops. kernel: rt6_qualify_for_ecmp()."""
+        return self.type == "unicast" and all(hop.gateway is not None for hop in self.hops)
+
+    @property
     def programs(self) -> tuple[RouteProgram, ...]:
         """The programs of all its hops."""
         return tuple(program for hop in self.hops for program in hop.programs)
@@ -173,6 +178,7 @@ class Fib:
 
     def add(self, route: Route, *, replace: bool = False, append: bool = False, first: bool = False) -> Route | None:
         """Add a route, or put it in the place of the first of its prefix, TOS (IPv4) and metric: that one is returned.
+        Of IPv6 ones it is the first that has a gateway, or has none, as the new one; else the first of all.
 
         `append` adds behind such a route, with `first` before it. Raises InputError (File exists) where neither is said
         and there is one.
@@ -182,8 +188,10 @@ class Fib:
         if same and not (replace or append):
             raise InputError(f"route {route.prefix}: there is one with this metric already (File exists); replace it")
         if same and replace:
-            routes[routes.index(same[0])] = route
-            return same[0]
+            alike = [one for one in same if self.family == 6 and one.is_sibling == route.is_sibling]
+            old = (alike or same)[0]
+            routes[routes.index(old)] = route
+            return old
         (insort_left if first else insort)(routes, route, key=lambda one: one.order)
         return None
 
@@ -258,12 +266,18 @@ def short_tables(fib: Fib) -> tuple[int, ...]:
 
 def _inputs(fib: Fib) -> int:
     flags = at.FIB_USES_TOS if any(route.tos for route in fib.routes()) else 0
+    if fib.family == 6 and any(_has_equals(routes) for table in fib.tables.values() for routes in table.values()):
+        flags |= at.FIB_USES_IIF
     for rule in fib.rules:
         flags |= at.FIB_USES_SOURCE if rule.source is not None else 0
         flags |= at.FIB_USES_MARK if rule.mark_mask else 0
         flags |= at.FIB_USES_IIF if rule.input_device is not None else 0
         flags |= at.FIB_USES_TOS if rule.tos else 0
     return flags
+
+
+def _has_equals(routes: list[Route]) -> bool:
+    return len({one.order for one in routes}) < len(routes)
 
 
 def _looks_back(fib: Fib) -> bool:
@@ -313,12 +327,13 @@ def _write_table(
 ) -> int:
     by_length: dict[int, list[tuple[Prefix, int]]] = {}
     for prefix, routes in fib.tables[number].items():
-        first = 0
+        first, metric = 0, None
         for route in reversed(routes):
             record = _write_route(image, route, fib.family, devices, bare)
             if record:
                 image.put64(record, {at.ROUTE_NEXT: first})
-                first = record
+                image.put32(record, {at.ROUTE_HAS_EQUAL: int(fib.family == 6 and metric == route.metric)})
+                first, metric = record, route.metric
                 is_one = len(route.hops) == 1 and route.type == "unicast"
                 way = Way(number, prefix, record + at.ROUTE_BYTES if is_one else 0)
         if first:

@@ -31,6 +31,7 @@ from routebpf.datapath.fib_records import (
     LENGTH_BUCKETS,
     LENGTH_BYTES,
     LENGTH_MASK,
+    ROUTE_HAS_EQUAL,
     ROUTE_HOP_COUNT,
     ROUTE_HOPS,
     ROUTE_NEXT,
@@ -62,6 +63,7 @@ from routebpf.runtime.cpu import CPU_HOST, CPU_ROUTE_CACHE
 from routebpf.runtime.memory import load32, load64, lshr, store64
 from routebpf.runtime.native import native
 
+LOOPBACK_IFINDEX = 1  # the device that packets of this host come in by, to rules
 _ODD = 0x9E3779B97F4A7C15 - (1 << 64)
 
 # The cache of lookups, one a CPU: direct-mapped, emptied when routes change. 64 bits each.
@@ -101,9 +103,9 @@ def fib_insert(length: int, high: int, low: int) -> int:
 
 
 @native
-def table_lookup(table: int, high: int, low: int, tos: int, by: int) -> int:
+def table_lookup(table: int, high: int, low: int, tos: int, by: int, iif: int) -> int:
     """The route of the longest prefix in a table that has one for this TOS, and by the device `by` unless that is 0; 0
-    if there is none."""
+    if there is none. Among equal ones of IPv6 that by the device `iif` comes first."""
     length = load64(table + TABLE_LENGTHS)
     end = length + load64(table + TABLE_COUNT) * LENGTH_BYTES
     while length < end:
@@ -121,12 +123,26 @@ def table_lookup(table: int, high: int, low: int, tos: int, by: int) -> int:
                 while route != 0:
                     wanted = load32(route + ROUTE_TOS)
                     if (wanted == 0 or wanted == tos) and (by == 0 or _goes_by(route, by)):
-                        return route
+                        return _of_equals(route, iif) if load32(route + ROUTE_HAS_EQUAL) else route
                     route = load64(route + ROUTE_NEXT)
                 break
             at = (at + 1) & mask
         length += LENGTH_BYTES
     return 0
+
+
+@native
+def _of_equals(route: int, iif: int) -> int:
+    """The first of a route and its equals that goes by the device that a packet came in by; itself, if none does.
+    kernel: find_rr_leaf()."""
+    if iif == LOOPBACK_IFINDEX:
+        return route
+    one = route
+    while _goes_by(one, iif) == 0:
+        if load32(one + ROUTE_HAS_EQUAL) == 0:
+            return route
+        one = load64(one + ROUTE_NEXT)
+    return one
 
 
 @native
@@ -202,7 +218,7 @@ def fib_lookup(
                 return -load32(rule + RULE_REASON)
             table = load64(rule + RULE_TABLE)
             if table != 0 and load32(rule + RULE_FLAGS) & RULE_SKIPPED == 0:
-                route = table_lookup(table, dst, dst_low, tos, by)
+                route = table_lookup(table, dst, dst_low, tos, by, iif)
                 if route != 0 and _counts(route, rule, is_known):
                     return route
         rule += RULE_BYTES

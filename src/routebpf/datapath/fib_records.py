@@ -69,6 +69,9 @@ ROUTE_TOS = 24
 ROUTE_NUMBER = 28
 ROUTE_REASON = 32  # what a packet gets, 0: it goes on by a next hop
 ROUTE_PREFIX_BITS = 36
+ROUTE_HAS_EQUAL = (
+    40  # IPv6: the next one has the same metric, and is taken instead where it goes by the device of input
+)
 ROUTE_BYTES = 64
 
 RTN_UNICAST, RTN_LOCAL, RTN_BROADCAST, RTN_ANYCAST, RTN_MULTICAST = range(1, 6)

@@ -7,7 +7,7 @@ no ICMP and is in no multicast group. A result is a reason.
 
 from __future__ import annotations
 
-from routebpf.datapath.fib_lookup import fib_lookup, hop_of, route_of
+from routebpf.datapath.fib_lookup import LOOPBACK_IFINDEX, fib_lookup, hop_of, route_of
 from routebpf.datapath.fib_records import (
     FIB_LOOKS_BACK,
     HOP_FLAGS,
@@ -27,7 +27,7 @@ from routebpf.datapath.fib_records import (
 )
 from routebpf.datapath.ip_header import has_good_checksum, priority_of_tos
 from routebpf.datapath.ip_options import take_hop_by_hop, take_ipv4_options
-from routebpf.datapath.ip_output import LOOPBACK_IFINDEX, TOS_MASK, dscp_of, dst_output, set_hop
+from routebpf.datapath.ip_output import TOS_MASK, dscp_of, dst_output, set_hop
 from routebpf.datapath.ip_send import new_packet
 from routebpf.datapath.lwt import lwt_run
 from routebpf.datapath.run_records import RUN_INGRESS, RUN_MARK, RUN_ROUTE, RUN_SKB

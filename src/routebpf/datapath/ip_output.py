@@ -6,7 +6,7 @@ lwtunnel_output(), lwtunnel_xmit(). A result is a reason.
 
 from __future__ import annotations
 
-from routebpf.datapath.fib_lookup import hop_of, route_of, table_lookup
+from routebpf.datapath.fib_lookup import LOOPBACK_IFINDEX, hop_of, route_of, table_lookup
 from routebpf.datapath.fib_records import (
     FIB_LOCAL,
     HOP_BARE,
@@ -60,7 +60,6 @@ from routebpf.runtime.skb import (
 )
 from routebpf.runtime.skb_room import skb_expand_headroom
 
-LOOPBACK_IFINDEX = 1  # the device that packets of this host come in by, to rules
 TOS_MASK = 0x1C  # of a packet, before it is compared with that of routes and rules. kernel: fib_dscp_masked_match()
 REROUTE_FAILED = 2  # in CPU_IS_REROUTED
 _DF = 0x4000
@@ -103,7 +102,7 @@ def is_of_many(dst: int) -> int:
 def _hop_of_source(cpu: int, src: int) -> int:
     """The next hop by the device that has an IPv4 address, without a gateway; negative: a reason."""
     local = load64(load64(load64(cpu + CPU_HOST) + HOST_FIB4) + FIB_LOCAL)
-    route = table_lookup(local, src << 32, 0, 0, 0) if local else 0
+    route = table_lookup(local, src << 32, 0, 0, 0, 0) if local else 0
     if route == 0 or load32(route + ROUTE_TYPE) != RTN_LOCAL:
         return -NO_ROUTE
     return load64(load64(route + ROUTE_HOPS) + HOP_BARE)

@@ -161,7 +161,7 @@ def made_up_mac(host: int, device: int, key: int, high: int, low: int) -> int:
     local = load64(load64(host + HOST_FIB4) + FIB_LOCAL)
     broadcast = address == 0xFFFFFFFF or address == 0
     if local != 0 and not broadcast:
-        route = table_lookup(local, high, low, 0, 0)
+        route = table_lookup(local, high, low, 0, 0, 0)
         broadcast = route != 0 and load32(route + ROUTE_TYPE) == RTN_BROADCAST
     if broadcast:
         return _MAC_MASK

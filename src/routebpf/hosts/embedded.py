@@ -37,7 +37,6 @@ from routebpf.hosts.arguments import (
 from routebpf.hosts.embedded_image import build_image
 from routebpf.hosts.embedded_routes import (
     HostAddress,
-    device_of_gateway,
     hops_of,
     host_address,
     is_same_route,
@@ -300,7 +299,7 @@ class EmbeddedHost:
         network = network_of(prefix, via, src)
         hop = Hop(dev, xmit=xmit, in_=in_, out=out, headroom=headroom, realm=realm)
         check_route(network, type, (hop, *nexthops), table=table, metric=metric, tos=tos, mtu=mtu)
-        hops = hops_of(self, network, type, hop, via, nexthops, onlink=onlink)
+        hops = hops_of(self, network, type, hop, via, nexthops, table, onlink=onlink)
         return self.put_route(
             Route(
                 network,
@@ -319,9 +318,14 @@ class EmbeddedHost:
     def put_route(self, route: Route, *, replace: bool = False, append: bool = False, first: bool = False) -> Route:
         """Add a route that is a value already; see `add_route`. `first`: what is appended comes before its likes."""
         fib = self._fibs[route.prefix.version]
-        if route.prefix.version == 6 and append:
-            route = _merged(fib, route)
-            replace, append = True, False
+        if fib.family == 6 and len(route.hops) > 1 and not route.is_sibling and route.type == "unicast":
+            raise InputError(
+                f"route {route.prefix}: one of its next hops has no gateway (Device only routes can not be added for"
+                " IPv6 using the multipath API); append such a route by itself"
+            )
+        siblings = _siblings(fib, route) if append else None
+        if siblings is not None:
+            route, replace = siblings, True
         fib.add(route, replace=replace, append=append, first=first)
         self._changed()
         return route
@@ -482,14 +486,15 @@ class EmbeddedHost:
     def _changed(self) -> None:
         self._is_current = False
 
-    def on_link_device(self, address: int, family: int) -> str | None:
-        """The device on whose link an address is, by the routes without a gateway."""
-        return device_of_gateway(self._fibs[family], address)
+    def fib(self, family: int) -> Fib:
+        """The routes and rules of a family."""
+        return self._fibs[family]
 
 
-def _merged(fib: Fib, route: Route) -> Route:
-    """An IPv6 route with the next hops of the one that it is appended to. kernel: fib6_add_rt2node(), siblings."""
+def _siblings(fib: Fib, route: Route) -> Route | None:
+    """An IPv6 route with the next hops of the one that it is appended to, if it becomes one with that. kernel:
+    fib6_add_rt2node()."""
     for one in fib.tables.get(route.table, {}).get(route.prefix, []):
-        if one.metric == route.metric and one.type == route.type == "unicast":
+        if fib.family == 6 and one.metric == route.metric and one.is_sibling and route.is_sibling:
             return replace(one, hops=one.hops + route.hops)
-    return route
+    return None

@@ -8,13 +8,14 @@ from __future__ import annotations
 from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from ipaddress import IPv4Interface, IPv6Address, IPv6Interface, ip_address, ip_network
+from ipaddress import IPv4Interface, IPv6Address, IPv6Interface, ip_network
 from typing import Protocol
 
 from routebpf.datapath.devices import KINDS, Device
 from routebpf.datapath.fib import ERROR_TYPES, TABLE_LOCAL, TABLE_MAIN, Fib, Hop, Prefix, Route
 from routebpf.errors import InputError
 from routebpf.hosts.arguments import address_of
+from routebpf.hosts.embedded_gateway import Gateway, device_of_gateway
 from routebpf.runtime.device import DEVICE_ETHERNET, DEVICE_LOOPBACK
 
 _IPV6_METRIC = 256  # of the routes that addrconf makes
@@ -27,7 +28,10 @@ class Links(Protocol):
     """What next hops are checked against: a host."""
 
     def device(self, name: str) -> Device: ...
-    def on_link_device(self, address: int, family: int) -> str | None: ...
+    def fib(self, family: int) -> Fib: ...
+
+    @property
+    def devices(self) -> Mapping[str, Device]: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +135,7 @@ def hops_of(
     hop: Hop,
     via: str | None,
     nexthops: Sequence[Hop],
+    table: int,
     *,
     onlink: bool,
 ) -> tuple[Hop, ...]:
@@ -143,7 +148,7 @@ def hops_of(
             gateway = address_of(via, f"{where}: via")
             hop = with_gateway(hop, int(gateway), gateway.version)
         nexthops = (hop,)
-    return tuple(_checked(links, where, one, onlink=onlink) for one in nexthops)
+    return tuple(_checked(links, where, one, table, onlink=onlink) for one in nexthops)
 
 
 def with_gateway(hop: Hop, gateway: int, family: int) -> Hop:
@@ -151,7 +156,7 @@ def with_gateway(hop: Hop, gateway: int, family: int) -> Hop:
     return Hop(hop.device, gateway, family, hop.weight, hop.realm, hop.xmit, hop.in_, hop.out, hop.headroom)
 
 
-def _checked(links: Links, where: str, hop: Hop, *, onlink: bool) -> Hop:
+def _checked(links: Links, where: str, hop: Hop, table: int, *, onlink: bool) -> Hop:
     if hop.device is not None:
         device = links.device(hop.device)
         if not device.is_up:
@@ -164,35 +169,5 @@ def _checked(links: Links, where: str, hop: Hop, *, onlink: bool) -> Hop:
         if hop.device is None:
             raise InputError(f"{where}: neither a gateway nor a device: say via or dev (No such device)")
         return hop
-    if onlink and hop.device is not None:
-        return hop
-    found = links.on_link_device(hop.gateway, hop.gateway_family)
-    shown = IPv6Address(hop.gateway) if hop.gateway_family == 6 else ip_address(hop.gateway)
-    if found is None or (hop.device not in (None, found) and not _is_link_local(hop)):
-        raise InputError(
-            f"{where}: its gateway {shown} is on no link{f' of {hop.device}' if hop.device else ''} that the host has"
-            " (Nexthop has invalid gateway); give the device an address in the gateway's network, or say onlink"
-        )
-    return Hop(
-        hop.device or found, hop.gateway, hop.gateway_family, hop.weight, hop.realm, hop.xmit, hop.in_, hop.out,
-        hop.headroom,
-    )  # fmt: skip
-
-
-def _is_link_local(hop: Hop) -> bool:
-    return hop.gateway_family == 6 and hop.gateway is not None and hop.gateway >> 118 == _LINK_LOCAL >> 118
-
-
-def device_of_gateway(fib: Fib, address: int) -> str | None:
-    """The device of the longest prefix around an address whose route has no gateway; None if it has one, or none is."""
-    width = 32 if fib.family == 4 else 128
-    best: Route | None = None
-    for route in fib.routes():
-        first = int(route.prefix.network_address)
-        if (address ^ first) >> (width - route.prefix.prefixlen):
-            continue
-        if best is None or route.prefix.prefixlen > best.prefix.prefixlen:
-            best = route
-    if best is None or best.type != "unicast":
-        return None
-    return next((hop.device for hop in best.hops if hop.gateway is None), None)
+    gateway = Gateway(where, hop.gateway, hop.device, table, links.fib(hop.gateway_family), links.devices)
+    return replace(hop, device=device_of_gateway(gateway, onlink=onlink))

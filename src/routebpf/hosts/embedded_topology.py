@@ -100,7 +100,7 @@ def _hops(topology: EmbeddedTopology, one: lines.Route, prefix: Prefix) -> Itera
             hop = replace(
                 hop, xmit=programs.get("xmit"), in_=programs.get("in"), out=programs.get("out"), headroom=encap.headroom
             )
-        yield from hops_of(topology.host, prefix, one.type, hop, None, (hop,), onlink=path.onlink)
+        yield from hops_of(topology.host, prefix, one.type, hop, None, (hop,), one.table, onlink=path.onlink)
 
 
 def _fits(one: lines.Route) -> Callable[[Route], bool]:

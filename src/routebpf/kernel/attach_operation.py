@@ -27,7 +27,7 @@ from routebpf.kernel.ledger import (
     remove_ledgers_of_gone_namespaces,
 )
 from routebpf.kernel.lwt_encap import BpfEncap, EncapProgram
-from routebpf.kernel.namespaces import Namespace, open_route_socket, run_inside
+from routebpf.kernel.namespaces import Namespace, hold_namespace, open_route_socket, run_inside
 from routebpf.kernel.netlink import Refusal, RouteSocket
 from routebpf.kernel.route_bulk import Alike, Shape, Shapes, add_routes, remove_routes, replace_routes
 from routebpf.kernel.route_identity import RouteKey, key_text, runs, tables_of
@@ -88,6 +88,7 @@ def open_operation(namespace: Namespace | None, step: Step) -> Iterator[Operatio
     """Hold the ledger of a namespace; what an interrupted command left undecided is decided first."""
     with ExitStack() as held:
         held.enter_context(_no_collection())
+        namespace = held.enter_context(hold_namespace(namespace))
         sock = held.enter_context(open_route_socket(namespace))
         ledger = held.enter_context(locked_ledger(identify(namespace), namespace))
         step("locked")
@@ -95,7 +96,7 @@ def open_operation(namespace: Namespace | None, step: Step) -> Iterator[Operatio
         operation = Operation(namespace, sock, ledger, devices, step, held)
         if ledger.is_stale:
             remove_all_pins(ledger.identity.inode)
-        for inode in remove_ledgers_of_gone_namespaces():
+        for inode in remove_ledgers_of_gone_namespaces(besides=ledger.identity.inode):
             remove_all_pins(inode)
         undecided = [key for key, one in ledger.book.entries.items() if one.planned is not None]
         if undecided:

@@ -298,9 +298,15 @@ def missing_route(sock: RouteSocket, prefix: Prefix, wanted: Selection, devices:
     if elsewhere:
         lines = "; ".join(route_text(one.full, devices.names) for one in elsewhere[:_SHOWN])
         return InputError(f"{prefix}: no route {limits}; there is {lines}")
-    covering = look_up(sock, prefix.address, match=True)
+    covering = look_up(sock, prefix.address, source=_from(prefix, wanted), match=True)
     by = "" if isinstance(covering, Refusal) else f" (packets to it take {route_text(covering, devices.names)})"
     return InputError(f"{prefix}: no route {limits}{by}; --create makes one")
+
+
+def _from(prefix: Prefix, wanted: Selection) -> bytes:
+    """The address that packets to a prefix come from, where it matters which way they go."""
+    source = wanted.source
+    return _source(source) if source is not None and source.family == prefix.family == socket.AF_INET6 else b""
 
 
 def _limits(wanted: Selection) -> str:
@@ -321,7 +327,7 @@ def new_route(sock: RouteSocket, prefix: Prefix, wanted: Selection, way: NewRout
         raise InputError(f"{prefix} from {source}: only IPv6 routes have a source")
     device = way.device or wanted.device
     if way.gateway is None and device is None:
-        gateway, ifindex = _present_way(sock, prefix)
+        gateway, ifindex = _present_way(sock, prefix, _from(prefix, wanted))
     else:
         gateway, ifindex = way.gateway, devices.index(device) if device else 0
     pairs: list[tuple[int, bytes]] = [(int(RTA.TABLE), struct.pack("=I", wanted.table))]
@@ -347,8 +353,8 @@ def new_route(sock: RouteSocket, prefix: Prefix, wanted: Selection, way: NewRout
     return as_listed(made.with_hops([hop]))
 
 
-def _present_way(sock: RouteSocket, prefix: Prefix) -> tuple[bytes | None, int]:
-    found = look_up(sock, prefix.address)
+def _present_way(sock: RouteSocket, prefix: Prefix, source: bytes) -> tuple[bytes | None, int]:
+    found = look_up(sock, prefix.address, source=source)
     if isinstance(found, Refusal) or not found.hops or not found.hops[0].ifindex:
         raise InputError(f"{prefix}: no route leads there now; say with --via or --device where the new one goes")
     hop = found.hops[0]

@@ -10,7 +10,7 @@ from typing import Literal
 from routebpf.kernel.attach_operation import is_carried
 from routebpf.kernel.attach_targets import Devices, Routes
 from routebpf.kernel.ledger import Entry, Ledger, ProgramRecord, identify, read_ledger
-from routebpf.kernel.namespaces import Namespace, open_route_socket, run_inside
+from routebpf.kernel.namespaces import Namespace, hold_namespace, open_route_socket, run_inside
 from routebpf.kernel.route_bulk import Route, Shape
 from routebpf.kernel.route_identity import RouteKey, key_text, read_key, route_text
 
@@ -61,9 +61,9 @@ class Listing:
 
 def list_attached(namespace: Namespace | None = None) -> Listing:
     """What is attached in a namespace, by us (whatever has become of it) and by others, in the order of tables."""
-    with open_route_socket(namespace) as sock:
-        ledger = read_ledger(identify(namespace))
-        devices = Devices(run_inside(namespace, socket.if_nameindex))
+    with hold_namespace(namespace) as held, open_route_socket(held) as sock:
+        ledger = read_ledger(identify(held))
+        devices = Devices(run_inside(held, socket.if_nameindex))
         routes = Routes(sock, [(socket.AF_INET, None), (socket.AF_INET6, None)], {})
     found = list(_with_entries(routes, ledger))
     found.sort(key=lambda one: _order(one.key))

@@ -285,9 +285,11 @@ def _take(lock: int, path: str, deadline: float) -> None:
             time.sleep(_POLL_SECONDS)
 
 
-def remove_ledgers_of_gone_namespaces() -> list[int]:
-    """Remove the ledgers of namespaces that had a name, and neither any name nor a process any more: their inodes."""
-    gone = [inode for inode, name in _noted_names() if _inode_of(os.path.join(FOLDER, name)) != inode]
+def remove_ledgers_of_gone_namespaces(*, besides: int) -> list[int]:
+    """Remove the ledgers of namespaces that had a name, and neither any name nor a process any more: their inodes.
+    `besides`: one that the caller holds."""
+    noted = [(inode, name) for inode, name in _noted_names() if inode != besides]
+    gone = [inode for inode, name in noted if _inode_of(os.path.join(FOLDER, name)) != inode]
     if gone:
         alive = _living_inodes()
         gone = [inode for inode in gone if inode not in alive]

@@ -14,8 +14,9 @@ import os
 import re
 import socket
 import threading
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from routebpf.errors import InputError, MissingError
@@ -43,13 +44,14 @@ _T = TypeVar("_T")
 
 @dataclass(frozen=True, slots=True)
 class Namespace:
-    """A network namespace that has a name."""
+    """A network namespace that has a name. `fd`: of that namespace, where it is held (see hold_namespace)."""
 
     name: str
+    fd: int | None = None
 
     @property
     def path(self) -> str:
-        return os.path.join(FOLDER, self.name)
+        return os.path.join(FOLDER, self.name) if self.fd is None else f"/proc/self/fd/{self.fd}"
 
 
 def create_namespace() -> Namespace:
@@ -103,6 +105,26 @@ def existing_namespace(name: str) -> Namespace:
     return namespace
 
 
+@contextmanager
+def hold_namespace(namespace: Namespace | None) -> Iterator[Namespace | None]:
+    """A namespace that stays the same one, whatever its name becomes meanwhile. None: this process's, which stays."""
+    if namespace is None:
+        yield None
+        return
+    fd = _open(namespace)
+    try:
+        yield replace(namespace, fd=fd)
+    finally:
+        os.close(fd)
+
+
+def _open(namespace: Namespace) -> int:
+    try:
+        return os.open(namespace.path, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError as error:
+        raise InputError(f"entering the network namespace {namespace.name}: {error.strerror}") from None
+
+
 def remove_namespace(namespace: Namespace) -> None:
     """Take a namespace's name away; it is gone with its last socket. One that is not there is no error."""
     _libc.umount2(os.fsencode(namespace.path), _MNT_DETACH)
@@ -135,10 +157,7 @@ def run_inside(namespace: Namespace | None, action: Callable[[], _T]) -> _T:
     namespace. Sockets that it makes stay inside. Raises what it raises, MissingError without CAP_SYS_ADMIN."""
     if namespace is None:
         return action()
-    try:
-        fd = os.open(namespace.path, os.O_RDONLY | os.O_CLOEXEC)
-    except OSError as error:
-        raise InputError(f"entering the network namespace {namespace.name}: {error.strerror}") from None
+    fd = _open(namespace)
 
     def enter() -> _T:
         try:
