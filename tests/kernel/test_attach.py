@@ -17,7 +17,7 @@ from operator_ground import COUNT, NewRoute, OperatorGround, operator_ground
 from routebpf.errors import Error, InputError, MapError, RejectedError
 from routebpf.kernel.attached_routes import list_attached
 from routebpf.kernel.ledger import identify, locked_ledger
-from routebpf.kernel.map_open import map_at
+from routebpf.kernel.map_open import map_at, map_by_id
 from routebpf.kernel.namespaces import open_socket
 from routebpf.kernel.programs import program_at
 from routebpf.kernel.route_identity import read_key
@@ -148,6 +148,40 @@ def test_global_variables_survive_and_constants_are_the_new_ones(ground, read):
     send(ground, 1)
     with map_at(str(next(ground.pins.rglob("-bss")))) as found:
         assert int.from_bytes((found.lookup(bytes(4)) or b"")[:4], "little") == 12
+
+
+def test_maps_of_maps_keep_what_they_hold(ground, read):
+    """As with libbpf, which puts nothing into a map that it uses again."""
+    text = """
+    struct inner { __uint(type, BPF_MAP_TYPE_ARRAY); __uint(max_entries, 1); __type(key, __u32); __type(value, __u64); }
+        one SEC(".maps"), two SEC(".maps");
+    struct { __uint(type, BPF_MAP_TYPE_ARRAY_OF_MAPS); __uint(max_entries, 3); __type(key, __u32);
+        __array(values, struct inner); } slots SEC(".maps") = { .values = { [0] = &one, [1] = &two } };
+    SEC("lwt_xmit") int count(struct __sk_buff *skb)
+    {
+        __u32 at = 0;
+        return bpf_map_lookup_elem(&slots, &at) && bpf_map_lookup_elem(&two, &at) ? BPF_OK : %s;
+    }
+    """
+    ground.attach(read(text % "BPF_OK"), PREFIX)
+
+    def held() -> list[int]:
+        (path,) = ground.pins.glob("*/maps/slots")
+        with map_at(str(path)) as slots:
+            return [int.from_bytes(value, "little") for _, value in slots.items()]
+
+    one, two = held()
+    (path,) = ground.pins.glob("*/maps/slots")
+    with map_at(str(path)) as slots, map_by_id(two) as other:
+        slots.set_slot(0, other)
+        slots.delete((1).to_bytes(4, "little"))
+    assert held() == [two]
+    for dry_run in (True, False):
+        ground.attach(read(text % "BPF_DROP"), PREFIX, dry_run=dry_run)
+        assert held() == [two]
+    ground.attach(read(text % "BPF_OK"), PREFIX, reset_maps=True)
+    assert len(held()) == 2
+    assert one not in held()
 
 
 def test_a_program_of_several_routes_is_one_and_goes_with_the_last(ground, read):

@@ -95,8 +95,8 @@ def load_in_kernel(
 
     `programs`: which, by name; all if None. Those that their program arrays hold from the start come with them, and
     only maps that these use are created then. `names`: what the kernel shall call a program, by its name here: 15
-    bytes at most. `reuse_maps`: open maps to use in place of new ones, by name; the caller keeps them, and they what maps
-    they hold.
+    bytes at most. `reuse_maps`: open maps to use in place of new ones, by name; the caller keeps them, and they what
+    maps they hold.
 
     Raises RejectedError for a program that the kernel refuses, MapError for a map, MissingError for what the machine
     lacks, InputError for a map that cannot be reused; then nothing stays behind.
