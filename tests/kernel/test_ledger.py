@@ -17,7 +17,7 @@ from routebpf.errors import InputError, MissingError
 from routebpf.kernel import ledger as ledger_module
 from routebpf.kernel.attached_routes import list_attached
 from routebpf.kernel.ledger import identify, locked_ledger, read_ledger
-from routebpf.kernel.namespaces import remove_namespace
+from routebpf.kernel.namespaces import hold_namespace, remove_namespace
 
 pytestmark = pytest.mark.kernel
 
@@ -232,6 +232,28 @@ def test_a_namespace_that_has_the_inode_of_one_that_is_gone_keeps_its_ledger(gro
     assert (states(ground), ground.pinned()) == ({"attached"}, pins)
 
 
+@pytest.mark.parametrize("is_made_anew", [False, True])
+@pytest.mark.parametrize("step", ["locked", "planned", "done"])
+def test_a_command_stays_in_the_namespace_that_loses_its_name_meanwhile(ground, read, step, is_made_anew):
+    ground.attach(read(OLD_PROGRAM), PREFIX)
+
+    def rename(name: str) -> None:
+        if name == step:
+            remove_namespace(ground.namespace)
+            if is_made_anew:
+                subprocess.run(["ip", "netns", "add", ground.name], check=True)
+
+    with hold_namespace(ground.namespace) as held:
+        assert held is not None
+        (done,) = ground.attach(read(NEW_PROGRAM), PREFIX, on_step=rename)
+        show = ["nsenter", f"--net=/proc/self/fd/{held.fd}", "ip", "route", "show", PREFIX]
+        said = subprocess.run(show, capture_output=True, text=True, check=True, pass_fds=[held.fd or 0]).stdout
+        assert f" xmit {done.program} " in said
+        assert [one.state for one in list_attached(held).routes] == ["attached"]
+    if is_made_anew:
+        assert list_attached(ground.namespace).routes == []
+
+
 def test_only_root_may_look_into_ledger_and_pins(ground, read):
     ground.attach(read(OLD_PROGRAM), PREFIX)
     for folder in (ground.run, ground.run / ground.pins.name, ground.pins, *ground.pins.iterdir()):
@@ -245,7 +267,7 @@ def test_the_ledger_says_in_plain_words_what_is_attached(ground, read):
     said = json.loads((ground.run / ground.pins.name / "ledger.json").read_text())
     (route,) = said["routes"]
     assert (route["destinations"], route["length"], route["table"]) == ("c0a80900", 24, 254)
-    assert route["carries"] == [{"xmit": done.program}, 14]
+    assert route["carries"] == [{"xmit": done.program.removesuffix("+14")}, 14]
     (program,) = said["programs"]
     assert (program["name"], program["function"], program["program_type"]) == (done.program, "count", "LWT_XMIT")
 
