@@ -210,6 +210,21 @@ def test_a_route_for_one_source_is_made_too(ground, here, passing):
     assert (made["from"], made["gateway"], made["encap"]) == ("fd12::/16", "fd00::2", "bpf")
     routebpf("detach", "fd77::/32", *here)
     assert ground.routes() == before
+    ground.ip("-6 route add default via fd00::2")
+    ground.ip("-6 route add default from fd12::/16 via fd01::2")
+    for number, (source, gateway) in enumerate({"fd12:1::/32": "fd01::2", "fd13::/16": "fd00::2"}.items()):
+        prefix = f"fd7{number}::/32"
+        said = complaint("attach", passing, prefix, "--source", source, *here)
+        assert re.search(rf"packets to it take ::/0 .*via {gateway} ", said)
+        routebpf("attach", passing, prefix, "--source", source, "--create", *here)
+        (made,) = [one for one in ground.routes() if one["dst"] == prefix]
+        assert (
+            made["gateway"]
+            == json.loads(ground.ip(f"-6 -json route get {prefix[:-3]} from {source[:-3]}1"))[0]["gateway"]
+        )
+        routebpf("detach", prefix, *here)
+    for words in ("default", "default from fd12::/16"):
+        ground.ip("-6 route del", words)
     of_ipv4 = ["172.30.0.0/16", "--source", "10.0.0.0/8", "--create", "--via", "10.0.0.2"]
     said = complaint("attach", passing, *of_ipv4, *here)
     assert "172.30.0.0/16 from 10.0.0.0/8: only IPv6 routes have a source" in said
