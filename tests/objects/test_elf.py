@@ -1,6 +1,10 @@
+import io
 import shutil
 import struct
 import subprocess
+import tracemalloc
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -131,3 +135,46 @@ def test_a_section_that_ends_after_the_file_is_named(any_compiler):
     struct.pack_into("<Q", data, table_at + 64 * maps.number + 0x20, 1 << 40)
     with pytest.raises(InputError, match=r"section \.maps: cut short: it ends at byte \d+, the file has"):
         read_elf(bytes(data), "o")
+
+
+def elf_of(*sections: tuple[int, bytes], link: int = 0, again: int = 0) -> bytes:
+    """An ELF file for BPF with sections of these types and bytes, the last one so many times `again`."""
+    sections = ((0, b""), *sections)
+    count = len(sections) + again
+    at = 64 + 64 * count
+    headers, inside = b"", b""
+    for kind, data in sections:
+        header = struct.pack("<IIQQQQIIQQ", 0, kind, 0, 0, at + len(inside), len(data), link, 0, 0, 0)
+        headers, inside = headers + header, inside + data
+    header = struct.pack("<16sHHIQQQIHHHHHH", b"\x7fELF\2\1\1", 1, 247, 1, 0, 0, 64, 0, 64, 0, 0, 64, count, 1)
+    return header + headers + headers[-64:] * again + inside
+
+
+@contextmanager
+def at_most(size: int) -> Iterator[None]:
+    """No more memory than so many bytes is taken meanwhile."""
+    tracemalloc.start()
+    try:
+        yield
+        assert tracemalloc.get_traced_memory()[1] < size
+    finally:
+        tracemalloc.stop()
+
+
+def test_sections_that_share_bytes_do_not_multiply_them():
+    names, shared = (3, b"\0"), (1, bytes(1_000_000))
+    data = elf_of(names, shared, again=10_000)
+    assert ELFFile(io.BytesIO(data)).num_sections() == 10_003
+    with at_most(10_000_000), pytest.raises(InputError, match="damaged: sections up to 3 have 2000001 bytes"):
+        read_elf(data, "o")
+
+
+def test_names_that_share_their_end_do_not_multiply_it():
+    names = b"\0" + b"a" * 1_000_000 + b"\0"
+    symbols = b"".join(struct.pack("<IBBHQQ", at, 0, 0, 0, 0, 0) for at in range(10_000))
+    data = elf_of((3, names), (2, symbols), link=1)
+    with at_most(10_000_000), pytest.raises(InputError, match="the string at offset 1 has no end, or more than 4,096"):
+        read_elf(data, "o")
+    symbol = struct.pack("<IBBHQQ", 1, 0, 0, 0, 0, 0)
+    longest = elf_of((3, b"\0" + b"a" * 4095 + b"\0"), (2, symbol), link=1)
+    assert read_elf(longest, "o").symbols[0].name == "a" * 4095

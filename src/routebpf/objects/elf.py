@@ -30,6 +30,8 @@ SHN_UNDEF = 0
 SHN_LORESERVE = 0xFF00
 SHF_EXECINSTR = 4
 
+_MAX_NAME_BYTES = 4096  # many names may end with the same bytes: a small file would have gigabytes of them
+
 _HEADER = struct.Struct("<16xHH20xQ10xHHH")
 _SECTION = struct.Struct("<IIQ8xQQII16x")
 _SYMBOL = struct.Struct("<IBBHQQ")
@@ -171,9 +173,13 @@ def _sections(data: bytes, header: _Header, path: str) -> Iterator[Section]:
         raise InputError(f"{path}: the section of section names is number {header.names} of {count}")
     _, kind, _, offset, size, _, _ = headers[header.names]
     names = _section_data(data, kind, offset, size, f"{path}: section names")
+    held = 0
     for index, (name_at, kind, flags, offset, size, link, info) in enumerate(headers):
         name = _string(names, name_at, f"{path}: name of section {index}")
         inside = _section_data(data, kind, offset, size, f"{path}: section {name or index}")
+        held += len(inside)
+        if held > len(data):  # a small file would have gigabytes of sections
+            raise InputError(f"{path}: damaged: sections up to {name or index} have {held} bytes, the file {len(data)}")
         yield Section(index, name, kind, flags, size, link, info, inside)
 
 
@@ -186,9 +192,11 @@ def _section_data(data: bytes, kind: int, start: int, size: int, what: str) -> b
 
 
 def _string(strings: bytes, offset: int, what: str) -> str:
-    end = strings.find(b"\0", offset)
-    if offset >= len(strings) or end < 0:
+    end = strings.find(b"\0", offset, offset + _MAX_NAME_BYTES)
+    if offset >= len(strings):
         raise InputError(f"{what}: string offset {offset} is outside a string table of {len(strings)} bytes")
+    if end < 0:
+        raise InputError(f"{what}: the string at offset {offset} has no end, or more than {_MAX_NAME_BYTES:,} bytes")
     return strings[offset:end].decode(errors="replace")
 
 
