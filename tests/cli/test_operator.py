@@ -6,6 +6,7 @@ import json
 import os
 import re
 import signal
+import struct
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,6 +16,7 @@ import pytest
 
 from command_line import COMMAND, ROOT, complaint, imported, report, routebpf
 from operator_ground import COUNT, OperatorGround, operator_ground
+from routebpf.kernel.map_open import map_at
 from routebpf.kernel.running import possible_cpus
 from routebpf.objects.compiler import compile_source
 
@@ -399,6 +401,35 @@ def test_keys_and_values_without_types_are_given_as_they_are_shown(here, tmp_pat
     assert "'x' is no value: without BTF it is 1 byte in hex, or a number" in complaint(
         "map", "set", "bare", 16, "x", *here
     )
+
+
+def test_values_that_are_no_plain_text_or_number_are_shown_so_that_they_can_be_given_back(here, tmp_path):
+    text = """
+    struct value { char text[4]; float number; };
+    struct { __uint(type, BPF_MAP_TYPE_HASH); __uint(max_entries, 8); __type(key, char[4]);
+        __type(value, struct value); } odd SEC(".maps");
+    SEC("lwt_xmit") int count(struct __sk_buff *skb)
+    {
+        char key[4] = "a";
+        return bpf_map_lookup_elem(&odd, key) ? BPF_OK : BPF_DROP;
+    }
+    """
+    routebpf("attach", write(tmp_path, text), PREFIX, *here)
+    with map_at(report("map", "list", *here)[0]["pin"]) as odd:
+        odd.update(b"\xff\0\0\1", b"\x1b[2J" + struct.pack("<f", float("-inf")))
+        for options in (["map", "dump", "odd"], ["map", "watch", "odd", "--count", "1"]):
+            shown = routebpf(*options, *here, "--json").stdout
+            (entry,) = json.loads(f"[{shown}]" if "watch" in options else shown, parse_constant=pytest.fail)
+            assert entry == {"key": "ff000001", "value": {"text": "\x1b[2J", "number": "-inf"}}
+            assert "\\x1b[2J" in routebpf(*options, *here).stdout
+        before = dict(odd.items())
+        routebpf("map", "delete", "odd", entry["key"], *here)
+        routebpf("map", "set", "odd", entry["key"], json.dumps(entry["value"]), *here)
+        assert dict(odd.items()) == before
+    for number in ("1e39", '"x"', "1" + "0" * 400):
+        said = complaint("map", "set", "odd", "b", f'{{"number": {number}}}', *here)
+        assert "struct value.number: " in said
+        assert "is no number of 4 bytes" in said
 
 
 def test_what_is_nested_too_deeply_is_no_key(here, passing):

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from routebpf.cli.output import print_json, print_table
+from routebpf.cli.output import json_text, print_json, print_table
 from routebpf.cli.route_options import json_option, namespace_named, namespace_option
 from routebpf.errors import InputError, RejectedError
 
@@ -170,7 +170,7 @@ def watch_command(
     with _opened(namespace, name, program) as view:
         lines = _records(view) if view.raw.definition.type in _RECORDS else _changes(view, interval, count)
         for number, line in enumerate(lines, 1):
-            click.echo(json.dumps(line, default=_hex) if as_json else _line(view, line))
+            click.echo(json_text(line) if as_json else _line(view, line))
             sys.stdout.flush()
             if number == count and view.raw.definition.type in _RECORDS:
                 return
@@ -280,9 +280,3 @@ def _inner_map(view: MapView, text: str) -> KernelMap:
             f"map {view.name}: {text!r} is no value: its values are maps, each given as id:N (see map list)"
         )
     return map_by_id(int(number))
-
-
-def _hex(value: object) -> str:
-    if isinstance(value, bytes):
-        return value.hex()
-    raise TypeError(f"{type(value).__name__} has no form in JSON")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -13,8 +14,27 @@ _NUMBER = re.compile(r"(-?\d[\d,]*(\.\d+)?)?")
 
 
 def print_json(value: Any) -> None:
-    """One JSON value on the standard output; bytes as hex."""
-    click.echo(json.dumps(value, indent=2, default=_plain))
+    """One JSON value on the standard output."""
+    click.echo(json_text(value, indent=2))
+
+
+def json_text(value: Any, *, indent: int | None = None) -> str:
+    """A JSON value; bytes as hex, and by their names the numbers that JSON does not have (nan, inf)."""
+    try:
+        return json.dumps(value, indent=indent, default=_plain, allow_nan=False)
+    except ValueError:
+        return json.dumps(_finite(value), indent=indent, default=_plain)
+
+
+def _finite(value: Any) -> Any:
+    match value:
+        case dict():
+            return {name: _finite(one) for name, one in value.items()}
+        case list() | tuple():
+            return [_finite(one) for one in value]
+        case float() if not math.isfinite(value):
+            return str(value)
+    return value
 
 
 def _plain(value: object) -> str:

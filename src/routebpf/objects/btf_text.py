@@ -37,7 +37,7 @@ def value_text(btf: Btf, type_id: int, value: object) -> str:
         if isinstance(element, Int) and element.size == 1:
             return _bytes_text(bytes(int(one) & 0xFF for one in value))
         return "[" + " ".join(value_text(btf, found.type_id, one) for one in value) + "]"
-    return _bytes_text(value) if isinstance(value, bytes) else str(value)
+    return _bytes_text(value) if isinstance(value, bytes) else _printable(str(value))
 
 
 def member_texts(btf: Btf, type_id: int, value: Mapping[str, object]) -> dict[str, str]:
@@ -78,6 +78,11 @@ def _member_type(btf: Btf, found: Composite | Datasec, name: str) -> int | None:
             if type_id is not None:
                 return type_id
     return None
+
+
+def _printable(text: str) -> str:
+    """Text in which what would steer the terminal is written as in C."""
+    return text if text.isprintable() else "".join(one if one.isprintable() else ascii(one)[1:-1] for one in text)
 
 
 def _bytes_text(data: bytes) -> str:

@@ -273,8 +273,8 @@ def _encode(btf: Btf, type_id: int, value: object, data: bytearray, at: int, wha
         case Int() | Enum() | Ptr():
             number = _number(btf, type_id, found, value, what)
             data[at : at + size] = _integer_bytes(number, size, found, what)
-        case Float() if size in _FLOATS and isinstance(value, int | float):
-            data[at : at + size] = Struct(_FLOATS[size]).pack(value)
+        case Float() if size in _FLOATS and isinstance(value, int | float | str):
+            data[at : at + size] = _float_bytes(value, size, what)
         case Array():
             _encode_array(btf, found, value, data, at, what, depth)
         case Composite() if isinstance(value, Mapping):
@@ -357,7 +357,7 @@ def _encode_array(btf: Btf, array: Array, value: object, data: bytearray, at: in
         if not _is_char(btf, array.type_id):
             value = (size == _IPV6_BYTES and _ipv6_bytes(value)) or _hex_bytes(value, what)
         else:
-            value = value.encode()
+            value = _char_bytes(value, size)
         if len(value) > size:
             raise InputError(f"{what}: {len(value)} bytes given, it takes {size}")
         data[at : at + len(value)] = value
@@ -369,6 +369,22 @@ def _encode_array(btf: Btf, array: Array, value: object, data: bytearray, at: in
     size = btf.size_of(array.type_id)
     for index, element in enumerate(value):
         _encode(btf, array.type_id, element, data, at + index * size, f"{what}[{index}]", depth + 1)
+
+
+def _float_bytes(value: float | str, size: int, what: str) -> bytes:
+    try:
+        return Struct(_FLOATS[size]).pack(float(value))  # "nan" and "inf", too: JSON has no numbers for them
+    except (ValueError, OverflowError):
+        raise InputError(f"{what}: {_describe(value)} is no number of {size} bytes") from None
+
+
+def _char_bytes(text: str, size: int) -> bytes:
+    """Characters; or all bytes in hex, as those are shown that are no text. A text of that length would not fit."""
+    try:
+        data = bytes.fromhex(text)
+    except ValueError:
+        data = b""
+    return data if len(text) == 2 * size == 2 * len(data) else text.encode()
 
 
 def _hex_bytes(text: str, what: str) -> bytes:
