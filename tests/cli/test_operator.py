@@ -314,6 +314,20 @@ def test_bad_input_is_told_and_nothing_changes(ground, here, passing, words, cod
     assert ground.routes() == before
 
 
+def test_an_empty_option_is_not_one_that_was_left_out(ground, here, passing):
+    before = ground.routes()
+    for words in ([PREFIX], ["172.30.0.0/16", "--create"]):
+        assert "there is no device ;" in complaint("attach", passing, *words, "--device", "", *here)
+    assert "'' is no address of a gateway" in complaint("attach", passing, PREFIX, "--create", "--via", "", *here)
+    assert "there is no network namespace ;" in complaint("list", "--namespace", "")
+    assert ground.routes() == before
+
+
+@pytest.mark.parametrize("seconds", ["nan", "inf", "1e300", "0"])
+def test_watch_looks_again_after_a_time_that_comes(here, seconds):
+    assert "--interval" in complaint("map", "watch", "packets", "--interval", seconds, *here)
+
+
 def test_a_program_of_another_type_is_refused(here, tmp_path):
     other = write(tmp_path, 'SEC("xdp") int f(void *ctx) { return 2; }', "xdp")
     assert "xdp" in complaint("attach", other, PREFIX, *here)

@@ -100,6 +100,20 @@ def test_a_namespace_that_is_not_there_is_told_with_those_that_are() -> None:
         namespaces.existing_namespace("rbpf-none")
     with pytest.raises(InputError, match="there is no network namespace"):
         namespaces.existing_namespace("../../etc/passwd")
+    for name in ("", ".", ".."):
+        with pytest.raises(InputError, match="there is no network namespace"):
+            namespaces.existing_namespace(name)
+
+
+def test_a_namespace_that_is_mounted_elsewhere_is_told_as_such():
+    """What a command in a mount namespace of its own leaves behind for all others."""
+    name = f"rbpf-{os.getpid()}-elsewhere"
+    subprocess.run(["unshare", "--mount", "ip", "netns", "add", name], check=True)
+    try:
+        with pytest.raises(InputError, match=f"{name} is an empty file; it was mounted where this process does not"):
+            namespaces.open_route_socket(namespaces.existing_namespace(name))
+    finally:
+        subprocess.run(["ip", "netns", "del", name], check=True)
 
 
 def test_the_next_run_removes_what_a_killed_process_left_and_nothing_else(folder: Path) -> None:

@@ -89,7 +89,7 @@ def command(
     obj = read_for_kernel(prog.path, program_type=program_type)
     options = AttachOptions(
         selection=selection(table, metric, tos, None if create else device, source),
-        create=NewRoute(parse_gateway(via) if via else None, device) if create else None,
+        create=NewRoute(parse_gateway(via) if via is not None else None, device) if create else None,
         reset_maps=reset_maps,
         headroom=headroom,
         force=force,

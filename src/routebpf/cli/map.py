@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import math
 import os
 import select
 import sys
@@ -154,9 +155,23 @@ def delete_command(name: str, key: str, program: str | None, namespace: str | No
             raise RejectedError(f"map {name}: it has no key {key}") from None
 
 
+def _number(_ctx: click.Context, _param: click.Parameter, value: float) -> float:
+    """FloatRange takes nan, which is in every range."""
+    if math.isnan(value):
+        raise click.BadParameter("nan is no number of seconds")
+    return value
+
+
 @command.command("watch")
 @click.argument("name", metavar="MAP")
-@click.option("--interval", type=click.FloatRange(0.01), default=1.0, show_default=True, help="Seconds.")
+@click.option(
+    "--interval",
+    type=click.FloatRange(0.01, 1_000_000),
+    callback=_number,
+    default=1.0,
+    show_default=True,
+    help="Seconds.",
+)
 @click.option("--count", type=click.IntRange(1), help="End after so many records, or looks at the entries.")
 @_program_option
 @namespace_option

@@ -64,7 +64,7 @@ def _choose(listing: Listing, prefix: str, wanted: Selection) -> list[AttachedRo
     from routebpf.kernel.route_identity import read_key
 
     meant = parse_prefix(prefix)
-    ifindex = listing.devices.index(wanted.device) if wanted.device else None
+    ifindex = listing.devices.index(wanted.device) if wanted.device is not None else None
     found = []
     for one in listing.routes:
         place = read_key(one.key)

@@ -215,7 +215,7 @@ class Routes:
 def choose_shape(there: Sequence[Shape], prefix: Prefix, wanted: Selection, devices: Devices) -> Shape | None:
     """Which of the routes of a prefix is meant: its shape, None if there is none. Raises InputError if several may be,
     or for one that a replace would not reach."""
-    ifindex = devices.index(wanted.device) if wanted.device else None
+    ifindex = devices.index(wanted.device) if wanted.device is not None else None
     found = [
         one for one in there if wanted.has(read_key(RouteKey(one.place + prefix.address))) and goes_by(one, ifindex)
     ]
@@ -325,11 +325,11 @@ def new_route(sock: RouteSocket, prefix: Prefix, wanted: Selection, way: NewRout
     source = wanted.source if wanted.source is not None and wanted.source.bits else None
     if source is not None and not source.family == prefix.family == socket.AF_INET6:
         raise InputError(f"{prefix} from {source}: only IPv6 routes have a source")
-    device = way.device or wanted.device
+    device = wanted.device if way.device is None else way.device
     if way.gateway is None and device is None:
         gateway, ifindex = _present_way(sock, prefix, _from(prefix, wanted))
     else:
-        gateway, ifindex = way.gateway, devices.index(device) if device else 0
+        gateway, ifindex = way.gateway, devices.index(device) if device is not None else 0
     pairs: list[tuple[int, bytes]] = [(int(RTA.TABLE), struct.pack("=I", wanted.table))]
     if prefix.bits:
         pairs.insert(0, (int(RTA.DST), prefix.address))

@@ -99,7 +99,7 @@ def _share_folder() -> None:
 def existing_namespace(name: str) -> Namespace:
     """The namespace of that name, as `ip netns` lists it. Raises InputError if there is none."""
     namespace = Namespace(name)
-    if "/" in name or not os.path.exists(namespace.path):
+    if "/" in name or not os.path.isfile(namespace.path):
         there = ", ".join(sorted(os.listdir(FOLDER))) if os.path.isdir(FOLDER) else ""
         raise InputError(f"there is no network namespace {name}; there are {there or 'none'} (ip netns add {name})")
     return namespace
@@ -119,10 +119,19 @@ def hold_namespace(namespace: Namespace | None) -> Iterator[Namespace | None]:
 
 
 def _open(namespace: Namespace) -> int:
+    """Raises InputError if the name is gone, or is seen but not what is mounted on it."""
+    doing = f"entering the network namespace {namespace.name}"
     try:
-        return os.open(namespace.path, os.O_RDONLY | os.O_CLOEXEC)
+        fd = os.open(namespace.path, os.O_RDONLY | os.O_CLOEXEC)
     except OSError as error:
-        raise InputError(f"entering the network namespace {namespace.name}: {error.strerror}") from None
+        raise InputError(f"{doing}: {error.strerror}") from None
+    if os.fstat(fd).st_dev != os.stat("/proc/self/ns/net").st_dev:  # all namespaces are in one file system
+        os.close(fd)
+        raise InputError(
+            f"{doing}: {namespace.path} is an empty file; it was mounted where this process does not see it, as with"
+            f" unshare --mount; or ip netns del {namespace.name} removes what is left of it"
+        )
+    return fd
 
 
 def remove_namespace(namespace: Namespace) -> None:
