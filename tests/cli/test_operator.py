@@ -497,6 +497,9 @@ def test_of_maps_of_one_name_the_program_is_said(here, passing, tmp_path):
     routebpf("map", "set", "packets", 0, 1, "--program", "tally", *here)
     assert report("map", "get", "packets", 0, "--program", "tally", *here) == 1
     assert report("map", "get", "packets", 0, "--program", "count", *here) == 0
+    shown = [re.findall(r"routebpf (map dump .*)", routebpf("show", one, *here).stdout) for one in (PREFIX, OTHER)]
+    dumped = [report(*words.split(), *here) for (words,) in shown]
+    assert [one[0]["value"] for one in dumped] == [0, 1]
 
 
 def test_the_maps_in_a_map_go_by_their_ids(here, tmp_path):

@@ -101,12 +101,12 @@ def _print(listing: Listing, one: AttachedRoute) -> None:
     for hook, name in one.programs.items():
         click.echo(f"{hook:<8} {name}")
         if hook in one.records:
-            _print_program(one.records[hook])
+            _print_program(listing, one.records[hook])
         elif not one.is_ours:
             click.echo("         the kernel tells only this name of it")
 
 
-def _print_program(record: ProgramRecord) -> None:
+def _print_program(listing: Listing, record: ProgramRecord) -> None:
     from routebpf.kernel.attached_programs import open_program
 
     click.echo(f"         {record.program_type} {record.function} of {record.object}")
@@ -122,5 +122,8 @@ def _print_program(record: ProgramRecord) -> None:
         click.echo(f"         pinned at {record.pin}{is_gone}")
     except (InputError, MissingError) as error:
         click.echo(f"         {error}")
+    programs = listing.ledger.book.programs.values()
     for name, held in record.maps.items():
-        click.echo(f"         map {name}, id {held.id}: routebpf map dump {name}")
+        is_alone = all(one.maps.get(name, held).id == held.id for one in programs)
+        of = "" if is_alone else f" --program {record.name}"
+        click.echo(f"         map {name}, id {held.id}: routebpf map dump {name}{of}")
