@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from routebpf.cli.output import json_text, print_json, print_table
+from routebpf.cli.output import json_text, print_json, print_json_list, print_table
 from routebpf.cli.route_options import json_option, namespace_named, namespace_option
 from routebpf.errors import InputError, RejectedError
 
@@ -88,7 +88,7 @@ def dump_command(name: str, program: str | None, namespace: str | None, as_json:
     with _opened(namespace, name, program) as view:
         _check_has_entries(view)
         if as_json:
-            print_json([{"key": key, "value": value} for key, value in view.items()])
+            print_json_list({"key": key, "value": value} for key, value in view.items())
         else:
             from routebpf.cli.map_output import print_map
 

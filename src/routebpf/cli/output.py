@@ -6,16 +6,28 @@ import json
 import math
 import re
 from collections.abc import Iterable, Sequence
+from itertools import islice
 from typing import Any
 
 import click
 
+_AT_ONCE = 1000
 _NUMBER = re.compile(r"(-?\d[\d,]*(\.\d+)?)?")
 
 
 def print_json(value: Any) -> None:
     """One JSON value on the standard output."""
     click.echo(json_text(value, indent=2))
+
+
+def print_json_list(values: Iterable[Any]) -> None:
+    """The same for a list of so many values that they should not be in memory together."""
+    texts = ("  " + json_text(one, indent=2).replace("\n", "\n  ") for one in values)
+    before = "[\n"
+    while some := list(islice(texts, _AT_ONCE)):
+        click.echo(before + ",\n".join(some), nl=False)
+        before = ",\n"
+    click.echo("[]" if before == "[\n" else "\n]")
 
 
 def json_text(value: Any, *, indent: int | None = None) -> str:
