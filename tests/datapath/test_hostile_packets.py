@@ -31,6 +31,7 @@ def _host(objects: dict[str, bytes], random: Random) -> routebpf.EmbeddedHost:
     host.add_device("veth0", address=["172.31.0.1/24", "fd31::1/64"], mtu=random.choice((1280, 1500, 65_535)))
     host.add_device("veth1", address="172.31.1.1/24", mtu=random.choice((68, 576)))
     host.add_device("tun0", kind="tun", address="172.31.2.1/24", mtu=random.choice((68, 1500, 65_535)))
+    with_ipv6 = [name for name in ("veth0", "tun0") if host.device(name).mtu >= 1280]
     host.add_device("dummy0", kind="dummy", up=random.random() < 0.8)
     hostile = routebpf.load(objects["hostile"])
     programs = [hostile.programs["anything"]] * 4
@@ -38,7 +39,7 @@ def _host(objects: dict[str, bytes], random: Random) -> routebpf.EmbeddedHost:
     for prefix in ("10.0.0.0/16", "10.1.0.0/16", "0.0.0.0/0", "192.0.0.0/8", "224.0.0.0/4", "fd00::/16", "::/0"):
         host.add_route(
             prefix,
-            dev=random.choice(("veth0", "veth1", "tun0") if "." in prefix else ("veth0", "tun0")),
+            dev=random.choice(("veth0", "veth1", "tun0") if "." in prefix else with_ipv6),
             xmit=random.choice(programs),
             in_=random.choice((None, None, hostile.programs["enter"])),
             out=random.choice((None, None, hostile.programs["leave"])),

@@ -58,6 +58,11 @@ CASES = {
     "IPv6: a link-local address": ("route add fd00:20::/64 via fe80::9",),
     "IPv6: a link-local address and a device": ("route add fd00:20::/64 via fe80::9 dev vb",),
     "IPv6: the loopback, onlink": ("route add fd00:20::/64 via fd00:a::2 dev lo onlink",),
+    "IPv6: a next hop that is there": (ROUTE6, ROUTE6.replace("add", "append")),
+    "IPv6: another next hop": (ROUTE6, "route append fd00:20::/64 via fd00:a::3"),
+    "IPv6: an error twice": ("-6 route add unreachable fd00:20::/64", "-6 route append blackhole fd00:20::/64"),
+    "a route twice": (ROUTE4, ROUTE4.replace("add", "append")),
+    "a route twice, of another MTU": (ROUTE4, f"{ROUTE4.replace('add', 'append')} mtu 1300"),
     "IPv6: two next hops without a gateway": ("route add fd00:20::/64 nexthop dev va nexthop dev vb",),
 }
 

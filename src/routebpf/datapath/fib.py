@@ -207,6 +207,9 @@ class Fib:
         raise InputError(f"route {prefix}: there is no such route in table {table} (No such process)")
 
     def add_rule(self, rule: Rule) -> None:
+        """Add a rule behind those of its priority. Raises InputError (File exists) if it is there."""
+        if rule in self.rules:
+            raise InputError(f"rule: there is one just like it of priority {rule.priority} already (File exists)")
         insort(self.rules, rule, key=lambda one: one.priority)
 
     def delete_rule(self, fits: Callable[[Rule], bool]) -> None:

@@ -85,7 +85,7 @@ from routebpf.runtime.skb import (
 _DF = 0x4000
 _LINK_LOCAL = 0x3FA  # the first ten bits of fe80::/10
 _ARPHRD_NONE = 0xFFFE
-_IPV6_MIN_MTU = 1280
+IPV6_MIN_MTU = 1280
 _TUN_HEADROOM = 64  # NET_SKB_PAD; what a packet socket leaves behind a link header is LL_RESERVED_SPACE
 
 
@@ -255,7 +255,7 @@ def _forward6(cpu: int, skb: int, hop: int) -> int:
         return TTL_EXCEEDED
     if load32(hop + HOP_IFINDEX) != load32(skb + SKB_INGRESS_IFINDEX) and _stays_on_link(header) != 0:
         return NOT_FORWARDED
-    if load32(skb + SKB_LEN) > max(load32(hop + HOP_FORWARD_MTU), _IPV6_MIN_MTU):
+    if load32(skb + SKB_LEN) > max(load32(hop + HOP_FORWARD_MTU), IPV6_MIN_MTU):
         return FRAGMENTATION_NEEDED
     store8(header + 7, limit - 1)
     return dst_output(cpu, skb, hop)

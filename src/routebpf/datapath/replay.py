@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from routebpf.datapath.fib_records import HOST_FLAGS, HOST_WANTS_HEADERS, ROUTE_NUMBER
-from routebpf.datapath.ip_forward import ip_receive
+from routebpf.datapath.ip_forward import IPV6_MIN_MTU, ip_receive
 from routebpf.datapath.ip_header import ipv4_length, ipv6_length
 from routebpf.datapath.ip_output import REROUTE_FAILED
 from routebpf.datapath.ip_send import end_plain, ip_send4, ip_send6
@@ -50,7 +50,16 @@ from routebpf.runtime.cpu import (
     CPU_ROUTE_COUNTS,
     CPU_SINK,
 )
-from routebpf.runtime.device import DEVICE_FLAGS, DEVICE_UP, SINK_BASE, SINK_FRAMES, SINK_SIZE, SINK_USED, device_of
+from routebpf.runtime.device import (
+    DEVICE_FLAGS,
+    DEVICE_MTU,
+    DEVICE_UP,
+    SINK_BASE,
+    SINK_FRAMES,
+    SINK_SIZE,
+    SINK_USED,
+    device_of,
+)
 from routebpf.runtime.errno_values import ENOBUFS
 from routebpf.runtime.memory import load8, load32, load64, store32, store64
 from routebpf.runtime.native import native
@@ -138,6 +147,8 @@ def _packet(cpu: int, run: int, row: int) -> int:
     if ingress:
         device = device_of(cpu, ingress)
         if device == 0 or load32(device + DEVICE_FLAGS) & DEVICE_UP == 0:
+            return DEVICE_DOWN
+        if not is_ipv4 and load32(device + DEVICE_MTU) < IPV6_MIN_MTU:
             return DEVICE_DOWN
         return ip_receive(cpu, run, 4 if is_ipv4 else 6, data, have, length, time)
     if is_ipv4:

@@ -105,7 +105,13 @@ REASONS: tuple[Reason, ...] = (
         "a broadcast or multicast packet, or one of another host's link: these are not forwarded",
     ),
     Reason(TTL_EXCEEDED, "ttl-exceeded", _V.DROPPED, 0, "its TTL or hop limit ended here"),
-    Reason(DEVICE_DOWN, "device-down", _V.DROPPED, 0, "the device that it came in by is down"),
+    Reason(
+        DEVICE_DOWN,
+        "device-down",
+        _V.DROPPED,
+        0,
+        "the device that it came in by is down, or has too small an MTU for IPv6",
+    ),
     Reason(PROGRAM_DROP, "program-drop", _V.DROPPED, EPERM, "the program returned BPF_DROP"),
     Reason(
         RETURN_CODE,

@@ -18,7 +18,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 from routebpf.datapath.devices import KINDS, Device
-from routebpf.datapath.fib import TABLE_LOCAL, TABLE_MAIN, Fib, Hop, Prefix, Route, RouteProgram, Rule
+from routebpf.datapath.fib import ERROR_TYPES, TABLE_LOCAL, TABLE_MAIN, Fib, Hop, Prefix, Route, RouteProgram, Rule
 from routebpf.datapath.neighbour_table import STATES, NeighbourTable
 from routebpf.errors import InputError
 from routebpf.hosts.arguments import (
@@ -37,12 +37,14 @@ from routebpf.hosts.arguments import (
 from routebpf.hosts.embedded_image import build_image
 from routebpf.hosts.embedded_routes import (
     HostAddress,
+    check_has_ipv6,
     hops_of,
     host_address,
     is_same_route,
     link_local_routes,
     lose_ipv4_routes,
     lose_ipv6_routes,
+    lose_routes_of_address,
 )
 from routebpf.hosts.host import Sent
 from routebpf.runtime.cpu import CPU_TRACE
@@ -224,6 +226,7 @@ class EmbeddedHost:
         if key in self._addresses:
             raise InputError(f"device {device}: it has the address {interface.ip} already (File exists)")
         others = [one for (name, _), one in self._addresses.items() if name == device]
+        check_has_ipv6(self.device(device), interface.version, "Invalid argument")
         new = host_address(self.device(device), interface, peer, broadcast, others)
         for route in new.routes:
             self._fibs[interface.version].add(route, append=True)
@@ -242,7 +245,18 @@ class EmbeddedHost:
         for one in alike if interface.version == 4 and alike[0] == key else [key]:
             for route in self._addresses.pop(one).routes:
                 self._fibs[interface.version].delete(route.prefix, route.table, partial(is_same_route, route))
+        if interface.version == 4:
+            self._lose_ipv4_routes_of(device, int(interface.ip))
         self._changed()
+
+    def _lose_ipv4_routes_of(self, device: str, address: int) -> None:
+        """A device has lost an IPv4 address: routes go with the last of it, and with the device's last."""
+        left = {
+            (name, int(one.interface.ip)) for (name, _), one in self._addresses.items() if one.interface.version == 4
+        }
+        is_left = any(own == address for _, own in left)
+        has_others = any(name == device for name, _ in left)
+        lose_routes_of_address(self._fibs[4], None if is_left else address, None if has_others else device)
 
     def has_address(self, device: str, address: str) -> bool:
         """Whether a device has an address; whatever its prefix length, where none is given."""
@@ -316,17 +330,20 @@ class EmbeddedHost:
         )
 
     def put_route(self, route: Route, *, replace: bool = False, append: bool = False, first: bool = False) -> Route:
-        """Add a route that is a value already; see `add_route`. `first`: what is appended comes before its likes."""
+        """Add a route that is a value already; see `add_route`. `first`: what is appended comes before its likes, of
+        IPv4."""
         fib = self._fibs[route.prefix.version]
         if fib.family == 6 and len(route.hops) > 1 and not route.is_sibling and route.type == "unicast":
             raise InputError(
                 f"route {route.prefix}: one of its next hops has no gateway (Device only routes can not be added for"
                 " IPv6 using the multipath API); append such a route by itself"
             )
+        if append and _has_like(fib, route):
+            raise InputError(f"route {route.prefix}: there is one just like it already (File exists)")
         siblings = _siblings(fib, route) if append else None
         if siblings is not None:
             route, replace = siblings, True
-        fib.add(route, replace=replace, append=append, first=first)
+        fib.add(route, replace=replace, append=append, first=first and fib.family == 4)
         self._changed()
         return route
 
@@ -489,6 +506,25 @@ class EmbeddedHost:
     def fib(self, family: int) -> Fib:
         """The routes and rules of a family."""
         return self._fibs[family]
+
+
+def _has_like(fib: Fib, route: Route) -> bool:
+    """Whether what is appended is there: an IPv4 route as a whole, of IPv6 a next hop. kernel: fib_table_insert(),
+    rt6_duplicate_nexthop()."""
+    same = [one for one in fib.tables.get(route.table, {}).get(route.prefix, []) if one.order == route.order]
+    if fib.family == 4:
+        return any(is_same_route(one, route) for one in same)
+    taken = [way for one in same for way in _ways(one)]
+    return any(way in taken for way in _ways(route))
+
+
+def _ways(route: Route) -> list[tuple[object, ...]]:
+    """What tells next hops apart; those of errors have lo."""
+    if route.type in ERROR_TYPES:
+        return [("lo", None)]
+    return [
+        (hop.device, hop.gateway, *(one and one.name for one in (hop.in_, hop.out, hop.xmit))) for hop in route.hops
+    ]
 
 
 def _siblings(fib: Fib, route: Route) -> Route | None:

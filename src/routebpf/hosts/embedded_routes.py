@@ -95,12 +95,30 @@ def link_local_routes(device: Device) -> tuple[Route, ...]:
     return (multicast, own_address, anycast, replace(prefix, source=own))
 
 
+def check_has_ipv6(device: Device, family: int, errno: str) -> None:
+    """Raises InputError for IPv6 on a device of too small an MTU."""
+    if family == 6 and device.mtu < _IPV6_MIN_MTU:
+        raise InputError(
+            f"device {device.name}: it has no IPv6, as its MTU of {device.mtu} is less than {_IPV6_MIN_MTU} ({errno});"
+            " give it a larger one"
+        )
+
+
 def lose_ipv4_routes(fib: Fib, devices: Mapping[str, Device], connected: Container[Route]) -> None:
     """A device has gone down: take away the routes that have no other device. Those that addresses bring
     (`connected`) come back with it. kernel: fib_sync_down_dev(), fib_flush()."""
     for route in list(fib.routes()):
         is_dead = route.hops and not any(devices[hop.device].is_up for hop in route.hops if hop.device)
         if is_dead and route.type not in _OF_THE_HOST and replace(route, number=0) not in connected:
+            fib.delete(route.prefix, route.table, partial(is_same_route, route))
+
+
+def lose_routes_of_address(fib: Fib, address: int | None, device: str | None) -> None:
+    """An IPv4 address is no longer the host's: take away the routes that have it as source; and, where the device has
+    no other, those by it alone. None: neither. kernel: fib_sync_down_addr(), fib_disable_ip()."""
+    for route in list(fib.routes()):
+        is_dead = route.hops and all(hop.device == device for hop in route.hops)
+        if is_dead or (address and route.source == address):
             fib.delete(route.prefix, route.table, partial(is_same_route, route))
 
 
@@ -148,6 +166,9 @@ def hops_of(
             gateway = address_of(via, f"{where}: via")
             hop = with_gateway(hop, int(gateway), gateway.version)
         nexthops = (hop,)
+    for one in nexthops:
+        if one.device is not None:
+            check_has_ipv6(links.device(one.device), network.version, "No such device")
     return tuple(_checked(links, where, one, table, onlink=onlink) for one in nexthops)
 
 

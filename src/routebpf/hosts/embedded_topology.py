@@ -58,7 +58,10 @@ def _route(topology: EmbeddedTopology, one: lines.Route) -> None:
     if one.source is not None and one.source.length:
         raise InputError(f"route {one.text}: the embedded host has no routes by source prefix (from)")
     if one.verb == "delete":
-        host.take_route(prefix, one.table, _fits(one))
+        taken = host.take_route(prefix, one.table, _fits(one))
+        kept = tuple(hop for hop in taken.hops if not any(_means(path, hop) for path in one.paths if path.via))
+        if one.family == 6 and len(kept) not in (0, len(taken.hops)):
+            host.put_route(replace(taken, hops=kept), append=True)
         return
     metric = _DEFAULT_METRIC[one.family] if one.metric is None else one.metric
     mtu = one.rtax_of("mtu")
@@ -104,25 +107,27 @@ def _hops(topology: EmbeddedTopology, one: lines.Route, prefix: Prefix) -> Itera
 
 
 def _fits(one: lines.Route) -> Callable[[Route], bool]:
-    """Whether a route is one that a delete means. kernel: fib_table_delete(), ip6_route_del()."""
+    """Whether a route is one that a delete means: of IPv4 by type, MTU, and next hops in order or the first; of
+    IPv6 by one of them. kernel: fib_table_delete(), fib_nh_match(); ip6_route_del()."""
+    wanted = [path for path in one.paths if path.device or path.via]
 
     def fits(route: Route) -> bool:
-        wanted = [path for path in one.paths if path.device or path.via]
-        hops = {(hop.device, hop.gateway) for hop in route.hops}
-        return (
-            (one.type in ("unspec", route.type))
-            and (one.metric is None or one.metric == route.metric)
-            and one.tos == route.tos
-            and all(
-                any(
-                    path.device in (None, device) and (path.via is None or int.from_bytes(path.via, "big") == gateway)
-                    for device, gateway in hops
-                )
-                for path in wanted
-            )
-        )
+        if (one.metric is not None and one.metric != route.metric) or one.tos != route.tos:
+            return False
+        if one.family == 6:
+            return all(any(_means(path, hop) for hop in route.hops) for path in wanted)
+        mtu = one.rtax_of("mtu")
+        if one.type not in ("unspec", route.type) or (mtu is not None and int(mtu.value) != route.mtu):
+            return False
+        hops = route.hops if one.nexthops else route.hops[: len(wanted)]
+        return bool(hops) == bool(wanted) and len(wanted) >= len(hops) and all(map(_means, wanted, hops))
 
     return fits
+
+
+def _means(path: lines.Nexthop, hop: Hop) -> bool:
+    """Whether a next hop is the one that a line names."""
+    return path.device in (None, hop.device) and (path.via is None or int.from_bytes(path.via, "big") == hop.gateway)
 
 
 def _rule(host: EmbeddedHost, one: lines.Rule) -> None:

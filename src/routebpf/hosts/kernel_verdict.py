@@ -50,11 +50,11 @@ _IPV6_LOOPBACK = bytes(15) + b"\1"
 def looks_the_same(one: str, other: str, errno: int, *, is_seen: bool) -> bool:
     """Whether two reasons (names) are one as far as the kernel shows them. ENOBUFS is what any failure after a reroute
     is told by. `is_seen`: somebody saw an errno; nobody does of a packet that comes in, and whatever ends its way is
-    silent."""
+    silent, be it that a device received it (BPF_F_INGRESS)."""
     codes = frozenset(number for number, reason in enumerate(at.REASONS) if reason.name in (one, other))
     if len(codes) == 1 or errno == ENOBUFS or any(codes <= group for group in CANNOT_TELL):
         return True
-    leaves = frozenset({at.SENT, at.REROUTED, at.REDIRECTED})
+    leaves = frozenset({at.SENT, at.REROUTED})
     return not is_seen and not codes & leaves
 
 
