@@ -4,7 +4,7 @@ Routes with a program of in are for packets that come in only, and none of their
 looked up anew: once the host itself sends by such a route, or asks for its way there to answer by ICMP, the kernel
 loses the packets that it forwards there. Every neighbour is known: what waits for one in the kernel counts as sent,
 even if its device does not take it then. Nothing goes to where packets come from: the kernel may have sent an ICMP
-error there, and have its link header ready.
+error there, and have its link header ready. For the same reason default routes have gateways of their own.
 """
 
 from __future__ import annotations
@@ -95,7 +95,10 @@ WAYS4 = (
     "nexthop via 10.0.0.2 PROGRAMS nexthop via 10.0.0.2 weight 3 PROGRAMS",
     "nexthop via 10.3.0.2 PROGRAMS nexthop via 10.1.0.2 PROGRAMS",
 )  # fmt: skip
-WAYS6 = ("via fd00:a::2", "via fd00:a::2", "via fd00:b::2", "dev va", "dev vb", "dev tun0", "via fd00:c::2", "dev vn")
+WAYS6 = (
+    "via fd00:a::2", "via fd00:a::2", "via fd00:b::2", "dev va", "dev vb", "dev tun0", "via fd00:c::2", "dev vn",
+    "nexthop via fe80::2 dev vd PROGRAMS nexthop via fd00:a::2 PROGRAMS",
+)  # fmt: skip
 WORDS: tuple[tuple[str, ...], ...] = (
     ("", "", "", " mtu 600", " mtu 1300", " mtu 1301", " mtu 1280", " mtu lock 600"),
     ("", "", "", " hoplimit 7", " advmss 536", " window 1000"),
@@ -168,11 +171,25 @@ EXTRAS = (
     "-6 rule add to fd00:20:1::/64 table main suppress_prefixlength 64 prio 94",
     "route add throw 192.168.5.0/25 table 79", "-6 route add throw fd00:20:5::/80 table 79",
     "route add 192.168.6.0/25 via 10.1.0.2 metric 5", "route add 192.168.4.0/28 dev va scope link src 10.0.0.1",
-    "route add default via 10.0.0.2 metric 100", "-6 route add default via fd00:a::2 metric 10",
+    "route add default via 10.0.0.4 metric 100", "-6 route add default via fd00:a::4 metric 10",
     "route add 192.168.3.0/24 tos 0x08 via 10.1.0.3", "route add 192.168.0.0/24 via 10.1.0.3 metric 1",
     "route add unreachable default metric 4000", "route add blackhole 224.0.0.0/4",
     "-6 route add fd00:20:6::/64 dev tun0 metric 2000", "route add 255.255.255.255 dev vb",
     "route add 192.168.1.0/24 dev tun0 metric 9", "-6 route add unreachable ff0e::/16 table local",
+)  # fmt: skip
+
+
+# Of these a few, when all routes are there.
+LATER = (
+    "-6 route append fd00:20:0::/64 dev va", "-6 route append fd00:20:1::/64 dev vb",
+    "-6 route append fd00:20:2::/64 dev tun0", "-6 route append fd00:20:3::/64 dev va",
+    "-6 route append fd00:20:4::/64 dev vb", "-6 route append fd00:20:5::/64 dev tun0",
+    "-6 route append fd00:30:0::/64 dev va", "-6 route append fd00:30:1::/64 dev vb",
+    "link set vb down\nlink set vb up", "link set tun0 down\nlink set tun0 up", "link set va mtu 9000",
+    "rule del prio 102", "-6 rule del prio 102", "route replace 192.168.2.7 via 10.0.0.3",
+    "-6 route replace fd00:20:4::/64 dev va", "-6 route replace fd00:20:5::/64 via fd00:a::3",
+    "addr add fd00:a::77/64 dev tun0", "link set vn arp on", "route append 192.168.0.0/24 via 10.0.0.3",
+    "route prepend 192.168.1.0/24 via 10.0.0.3",
 )  # fmt: skip
 
 
@@ -211,8 +228,12 @@ def plan(number: int, packets: int = PACKETS) -> Plan:
         Line("-6 route add local fd00:30:3::/64 dev lo", programs(IN)),
         Line("route add local 172.17.0.0/24 dev lo", programs(chance.choice((OUT, XMIT)), reroutes=False)),
         Line("-6 route add local fd00:31::/64 dev lo", programs(chance.choice((OUT, XMIT)), reroutes=False)),
-        Line("link set vd down"),
     )
+    hooks = chance.choice(((IN, OUT, XMIT), (IN, XMIT), (IN, OUT)))
+    lines.append(_route(chance, "172.18.0.0/24", WAYS4, programs(*hooks)))
+    lines.append(_route(chance, "fd00:32::/64", WAYS6, programs(*hooks)))
+    lines.append(Line("link set vd down"))
+    lines += map(Line, chance.sample(LATER, chance.choice((0, 0, 1, 2, 4))))
     places = tuple(_places(mtus))
     return Plan(f"generated-{number}", tuple(lines), tuple(draw_packet(chance, places) for _ in range(packets)))
 
@@ -220,10 +241,13 @@ def plan(number: int, packets: int = PACKETS) -> Plan:
 def _neighbours(lines: tuple[Line, ...]) -> Iterator[str]:
     """Lines that name all neighbours, on the Ethernet devices that there are."""
     last = [f"192.168.{count}.{host}" for count in (*range(COUNT), 200, 201, 202, 210) for host in sorted({*HOSTS})]
+    last += ["172.18.0.1", "172.18.0.7", "fd00:32::1", "fd00:32::7"]
     last += [f"172.16.{count}.{host}" for count in range(3) for host in sorted({*HOSTS})]
     last += [f"fd00:20:{count:x}::{host:x}" for count in (*range(COUNT), 200, 201, 202) for host in sorted({*HOSTS})]
     last += [f"fd00:30:{count}::{host:x}" for count in range(3) for host in sorted({*HOSTS})]
-    last += [f"{net}{host}" for net in ("10.0.0.", "10.1.0.", "fd00:a::", "fd00:b::", "fd00:c::") for host in (2, 3, 9)]
+    last += [
+        f"{net}{host}" for net in ("10.0.0.", "10.1.0.", "fd00:a::", "fd00:b::", "fd00:c::") for host in (2, 3, 4, 9)
+    ]
     for device, byte in (("va", "0a"), ("vb", "0b")):
         if not any(str(line).startswith(f"link add {device} ") for line in lines):
             continue
@@ -254,7 +278,11 @@ def _places(mtus: dict[str, int]) -> Iterator[Place]:
         for count, host in product(range(3 if device else 0), HOSTS * 2):
             yield Place(source4, f"172.16.{count}.{host}", device, longest, is_quiet=True)
             yield Place(source6, f"fd00:30:{count}::{host:x}", device, longest)
+        for one in () if device else ("172.18.0.1", "172.18.0.7", "fd00:32::1", "fd00:32::7"):
+            yield Place(source6 if ":" in one else source4, one, device, longest)
         for one in (*LOCAL, *(("172.16.3.1", "fd00:30:3::1") if device else ("172.17.0.1", "fd00:31::1"))):
+            if (source4, one) == ("0.0.0.0", "172.17.0.1"):
+                continue  # becomes its own source: the kernel answers to itself, through the program
             yield Place(source6 if ":" in one else source4, one, device, longest, is_udp=True)
         for source, destinations in ((source4, PLAIN4), (source6, PLAIN6)):
             for one in destinations:

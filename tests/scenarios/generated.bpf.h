@@ -415,6 +415,66 @@ __u32 half_cell;
 	note(x < y ? x ^ y : x & y); \
 })
 
+/* Maps in maps, and a ring that nobody fills. */
+struct inner {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 3);
+	__type(key, __u32);
+	__type(value, __u64);
+} inner_first SEC(".maps"), inner_second SEC(".maps");
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY_OF_MAPS);
+	__uint(max_entries, 4);
+	__type(key, __u32);
+	__array(values, struct inner);
+} slots SEC(".maps") = { .values = { [0] = &inner_first, [2] = &inner_second, [3] = &inner_first } };
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH_OF_MAPS);
+	__uint(max_entries, 4);
+	__type(key, __u32);
+	__array(values, struct inner);
+} keyed SEC(".maps") = { .values = { [1] = &inner_second, [5] = &inner_first } };
+struct {
+	__uint(type, BPF_MAP_TYPE_USER_RINGBUF);
+	__uint(max_entries, 4096);
+} commands SEC(".maps");
+#define INNER(outer, key, at, flags) ({ \
+	void *inner = bpf_map_lookup_elem(&outer, key); \
+	__u32 second = READ(__u8, at) & 3; \
+	note(inner ? bpf_map_update_elem(inner, &second, NUMBER(skb->len), flags) : -1); \
+	note(inner ? FOUND(bpf_map_lookup_elem(inner, &second)) : -1); \
+})
+static long in_command(struct bpf_dynptr *record, void *context)
+{
+	return 0;
+}
+
+/* Fields of the IP header, with its checksum made right. */
+static __always_inline void half_changed(struct __sk_buff *skb, __u32 at, __u16 value, __u16 mask)
+{
+	__u16 old = 0, changed;
+
+	bpf_skb_load_bytes(skb, at, &old, 2);
+	changed = bpf_htons((bpf_ntohs(old) & ~mask) | (value & mask));
+	note(bpf_skb_store_bytes(skb, at, &changed, 2, 0));
+	if (skb->protocol == bpf_htons(ETH_P_IP))
+		note(bpf_l3_csum_replace(skb, 10, old, changed, 2));
+}
+static __always_inline void set_ttl(struct __sk_buff *skb, __u8 value)
+{
+	if (skb->protocol == bpf_htons(ETH_P_IP))
+		half_changed(skb, 8, value << 8, 0xff00);
+	else
+		half_changed(skb, 6, value, 0xff);
+}
+static __always_inline void set_tos(struct __sk_buff *skb, __u8 value)
+{
+	if (skb->protocol == bpf_htons(ETH_P_IP))
+		half_changed(skb, 0, value, 0xff);
+	else
+		half_changed(skb, 0, value << 4, 0xff0);
+}
+
 /* Text made of the packet's bytes. */
 static const char digits[32] = "00112345678999abcdefABFFx-+ \t.";
 static const char format_numbers[] = "%d %u %5d|%-6x|%08llx";

@@ -114,6 +114,7 @@ LENGTHS = (
     1001, 1279, 1280, 1281, 1299, 1300, 1301, 1399, 1400, 1401, 1470, 1480, 1485, 1486, 1499, 1500, 1501, 1514, 1600,
     8999, 9001,
 )  # fmt: skip
+SOUND_OPTIONS = ("01", "94040000")  # how those begin that nobody answers
 MARKS = (0, 0, 0, 0, 0, 0, 0x77, 0x78)
 
 
@@ -242,6 +243,8 @@ def draw_packet(chance: Random, places: tuple[Place, ...]) -> ScenarioPacket:
     described |= _one_of(chance, FIELDS4 if is_ipv4 else FIELDS6) | ({} if place.is_udp else _one_of(chance, UPPER))
     if place.is_quiet:
         described = {key: value for key, value in described.items() if key not in ("ttl", "df")}
+        if not described.get("options", SOUND_OPTIONS[0]).startswith(SOUND_OPTIONS):
+            del described["options"]
     if described.get("protocol") == "icmp" and not is_ipv4:
         described["protocol"] = 253  # what a program could make of ICMPv6 is mostly what the kernel says by itself
     length = min(chance.choice(LENGTHS), place.longest)

@@ -1,9 +1,9 @@
 """Random programs for scenarios, as C: rows of what a program may do, each with places for arguments that are drawn.
 
 Not drawn, as both hosts cannot make the same of it: bpf_skb_under_cgroup, whose maps only the kernel has; values of
-hashes, random numbers and clocks; BPF_F_INGRESS to a device that is up; a packet without a byte, which nobody sees
-leave; what a program does after bpf_skb_set_tunnel_key but drop or redirect, as the packet has no route then, which the
-kernel does not survive.
+hashes, random numbers and clocks; BPF_F_INGRESS to a device that is up and takes the packet as its own; a packet
+without a byte, which nobody sees leave; what a program does after bpf_skb_set_tunnel_key but drop or redirect, as the
+packet has no route then, which the kernel does not survive.
 """
 
 from __future__ import annotations
@@ -54,6 +54,10 @@ ARGUMENTS: dict[str, tuple[str, ...]] = {
     "device": ("2", "2", "3", "3", "3", "4", "4", "5", "6", "7", "8", "999", "0", "-1"),
     "redirect_flags": ("0", "0", "0", "0", "0", "2", "1ull << 32", "-1"),
     "no_device": ("5", "999"),
+    "ethernet": ("2", "3", "6", "7", "8"),
+    "tos": ("0", "0x10", "0x08", "0xff", "0xb8", "0x03"),
+    "hops": ("0", "1", "2", "64", "255"),
+    "outer_map": ("slots", "keyed"),
     "mark": ("0", "1", "0x77", "0x77", "0xffffffff"),
     "priority": ("0", "1", "6", "15", "0xffffffff"),
     "cb": ("0", "1", "2", "3", "4"),
@@ -63,11 +67,12 @@ ARGUMENTS: dict[str, tuple[str, ...]] = {
     "to4": (
         "0x0a000003", "0x0a010003", "0x0a020003", "0x0a000002", "0x0a0000ff", "0xe0050007", "0xcb007101", "0xc0a80007",
         "0xc0a80107", "0xc0a80207", "0xc0a80307", "0xc0a80407", "0xc0a80507", "0xc0a80607", "0xc0a8c801", "0xc0a8c901",
-        "0xc0a8ca01", "0xffffffff",
+        "0xc0a8ca01", "0xffffffff", "0xac120007",
     ),
     "to6": (
         "0xa, 0, 3", "0xb, 0, 3", "0xc, 0, 3", "0xa, 0, 2", "0x99, 0, 1", "0x20, 0, 7", "0x20, 1, 7", "0x20, 2, 7",
         "0x20, 3, 7", "0x20, 4, 7", "0x20, 0xc8, 1", "0x20, 0xc9, 1", "0x20, 0xca, 1",
+        "0x32, 0, 7",
     ),
     "kind": ("2", "2", "2", "2", "2", "2", "2", "0", "1", "3", "-1"),
     "outer4": ("20", "20", "20", "24", "28", "28", "32", "36", "19", "21", "40", "64", "1"),
@@ -252,6 +257,15 @@ BLOCKS += (
     Block(2, "CALCULATED({type}, {value}, {value});", ALL),
     Block(1, "note(bpf_trace_printk(some_text, sizeof(some_text)));", ALL),
 )
+# Maps in maps, fields of the IP header, routes with a program of in.
+BLOCKS += (
+    Block(2, "INNER({outer_map}, KEY({near}), {near}, {map_flags});", ALL),
+    Block(1, "note(bpf_user_ringbuf_drain(&commands, in_command, NULL, {ring_flags}));", ALL),
+    Block(2, "set_tos(skb, {tos});"),
+    Block(2, "set_ttl(skb, {hops});"),
+    Block(1, "if (skb->protocol != bpf_htons(ETH_P_IP)) half_changed(skb, 2, (__u16){seed}, 0xffff);"),
+    Block(1, "note(link_header(skb)); note(bpf_clone_redirect(skb, {ethernet}, BPF_F_INGRESS));"),
+)
 # Before these a packet still has its route, behind them it has none.
 TUNNEL_BLOCKS: tuple[Block, ...] = (
     Block(3, "note(tunnel(skb, {key_size}, {key_flags}, {label}, {ext}));"),
@@ -295,6 +309,7 @@ RETURNS: tuple[Return, ...] = (
     Return(2, "bpf_redirect({device}, {redirect_flags})", (XMIT,)),
     Return(2, "link_header(skb) ? 2 : bpf_redirect({device}, {redirect_flags})", (XMIT,)),
     Return(1, "bpf_redirect({no_device}, BPF_F_INGRESS)", (XMIT,)),
+    Return(1, "link_header(skb) ? 2 : bpf_redirect({ethernet}, BPF_F_INGRESS)", (XMIT,)),
 )
 _TUNNEL_RETURNS: tuple[Return, ...] = (
     Return(2, "2"),
