@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-
 import pytest
 
 from routebpf.errors import Error
@@ -67,7 +65,7 @@ CASES = {
 }
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="makes network namespaces")
+@pytest.mark.kernel
 @pytest.mark.parametrize("name", CASES)
 def test_a_gateway_is_refused_if_the_kernel_refuses_it(name: str) -> None:
     *before, last = CASES[name]

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-
 import pytest
 
 from routebpf.errors import Error
@@ -13,7 +11,7 @@ from routebpf.hosts.scenario import differences, parse_scenario, run_scenario
 from routebpf.hosts.topology import parse_topology
 from routebpf.hosts.topology_apply import apply_topology
 
-pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="makes network namespaces")
+pytestmark = pytest.mark.kernel
 
 DEVICES = "link add va up type veth\nlink add vb up type veth\n"
 REFUSED = {
@@ -23,6 +21,12 @@ REFUSED = {
     "an IPv6 delete of another type": ("-6 route add fd00:20::/64 dev va", "-6 route del throw fd00:20::/64"),
     "a delete of another MTU": ("route add 10.9.0.0/16 dev va", "route del 10.9.0.0/16 mtu 1300"),
     "an IPv6 delete of another MTU": ("-6 route add fd00:20::/64 dev va", "-6 route del fd00:20::/64 mtu 1300"),
+    "a delete of a rule of another action": ("rule add table 7 prio 9", "rule del unreachable prio 9"),
+    "a delete of a rule of any action": ("rule add tos 0x10 unreachable prio 9", "rule del tos 0x10 prio 9"),
+    "a delete of a rule that suppresses": (
+        "rule add table main prio 9",
+        "rule del table main suppress_prefixlength 8 prio 9",
+    ),
     "a rule twice": ("rule add from 10.0.0.0/8 table 7 prio 9", "rule add from 10.0.0.0/8 table 7 prio 9"),
     "a rule of another priority": ("rule add table 7 prio 9", "rule add table 7 prio 8"),
     "a delete by the first next hop": (

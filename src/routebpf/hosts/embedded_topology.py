@@ -166,6 +166,11 @@ def _is_meant(one: lines.Rule, wanted: Rule, known: Rule) -> bool:
         (one.fwmark is not None, (known.mark, known.mark_mask) == (wanted.mark, wanted.mark_mask)),
         (one.iif is not None, known.input_device == wanted.input_device),
         (bool(one.tos), known.tos == wanted.tos),
+        (one.action != "lookup", known.action == wanted.action),
+        (
+            one.suppress_prefix_length is not None,
+            known.suppress_prefix_length == wanted.suppress_prefix_length,
+        ),
     )
     return all(same for given, same in checks if given)
 
