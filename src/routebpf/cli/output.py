@@ -22,10 +22,10 @@ def print_json(value: Any) -> None:
 
 def print_json_list(values: Iterable[Any]) -> None:
     """The same for a list of so many values that they should not be in memory together."""
-    texts = ("  " + json_text(one, indent=2).replace("\n", "\n  ") for one in values)
+    left = iter(values)
     before = "[\n"
-    while some := list(islice(texts, _AT_ONCE)):
-        click.echo(before + ",\n".join(some), nl=False)
+    while some := list(islice(left, _AT_ONCE)):
+        click.echo(before + json_text(some, indent=2)[2:-2], nl=False)  # without its own brackets
         before = ",\n"
     click.echo("[]" if before == "[\n" else "\n]")
 
