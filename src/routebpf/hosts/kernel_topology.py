@@ -127,7 +127,7 @@ class KernelTopology(TopologyApplier):
     def rule(self, one: lines.Rule) -> None:
         rule = KernelRule(
             family=socket.AF_INET if one.family == 4 else socket.AF_INET6,
-            action=one.action,
+            action="any" if one.verb == "delete" and one.action == "lookup" else one.action,
             table=one.table,
             priority=one.priority,
             invert=one.invert,

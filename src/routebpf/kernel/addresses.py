@@ -52,7 +52,7 @@ ADDRESS_FLAGS = {
 _TENTATIVE = ADDRESS_FLAGS["tentative"]
 _LINK_LOCAL = b"\xfe\x80"
 # kernel: include/uapi/linux/fib_rules.h
-_RULE_ACTIONS = {"lookup": 1, "goto": 2, "nop": 3, "blackhole": 6, "unreachable": 7, "prohibit": 8}
+_RULE_ACTIONS = {"any": 0, "lookup": 1, "goto": 2, "nop": 3, "blackhole": 6, "unreachable": 7, "prohibit": 8}
 _RULE_INVERT = 2
 _COMPAT_TABLE = 252
 
