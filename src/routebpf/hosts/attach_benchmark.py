@@ -1,6 +1,7 @@
 """What `routebpf bench --routes` measures: a program put on many routes at once, beside `ip -batch` with a pinned one.
 
-All of it in a namespace made for it. Each figure is the best of several rounds.
+All of it in a namespace made for it. Each figure is the best of several rounds, in each of which all take turns, since
+machines are faster at one time than at another.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -27,6 +29,7 @@ from routebpf.kernel.namespaces import Namespace, create_namespace, open_route_s
 from routebpf.kernel.object import load_in_kernel, read_for_kernel
 from routebpf.kernel.routes import RTA, KernelRoute, NextHop, put_routes
 from routebpf.objects.compiler import compile_source
+from routebpf.objects.model import Object
 
 _PROGRAM = Path(__file__).parent / "bench_programs" / "count.bpf.c"
 _PIN = f"{MOUNT_POINT}/rbpf-bench"
@@ -83,37 +86,40 @@ def _rates(namespace: Namespace, prefixes: list[Prefix], folder: Path, rounds: i
     listed.write_text("".join(f"{one}\n" for one in prefixes))
     batch.write_text("".join(f"route replace {one} encap bpf xmit pinned {_PIN} dev lo\n" for one in prefixes))
     source = read_for_kernel(compiled)
-
-    def best(work: Callable[[], object], undo: Callable[[], object]) -> float:
-        times = []
-        for _ in range(rounds):
-            start = time.perf_counter()
-            work()
-            times.append(time.perf_counter() - start)
-            undo()
-        return min(times)
-
-    def take_off(*, force: bool) -> None:
-        detach(prefixes, Selection(), force=force, namespace=namespace)
-
-    def by_call() -> None:
-        attach(source, source.program(), prefixes, AttachOptions(), namespace=namespace)
-
     code = "from routebpf.__main__ import main; main()"  # as the script does that is installed
-    command = [sys.executable, "-P", "-c", code, "attach", str(compiled), "--from", str(listed)]
-    ours, whole = best(by_call, lambda: take_off(force=False)), [*command, "--namespace", namespace.name]
-    yield AttachFigure("attach, the call", ours, len(prefixes))
-    yield AttachFigure("attach, the command", best(lambda: _run(whole), lambda: take_off(force=False)), len(prefixes))
+    python = [sys.executable, "-P", "-c", code]
+    command = [*python, "attach", str(compiled), "--from", str(listed), "--namespace", namespace.name]
+    works: dict[str, Callable[[], object]] = {
+        "attach, the call": lambda: attach(source, source.program(), prefixes, AttachOptions(), namespace=namespace),
+        "attach, the command": lambda: _run(command),
+    }
     if shutil.which("ip") and _may_open(len(prefixes)):
-        mount_bpffs()
-        with load_in_kernel(source) as loaded:
-            pin(loaded.programs[source.program().name], _PIN)
-        try:
-            iproute2 = ["ip", "-batch", str(batch)]
-            theirs = best(lambda: run_inside(namespace, lambda: _run(iproute2)), lambda: take_off(force=True))
-        finally:
-            unpin(_PIN)
-        yield AttachFigure("ip -batch", theirs, len(prefixes))
+        works["ip -batch"] = lambda: run_inside(namespace, lambda: _run(["ip", "-batch", str(batch)]))
+    with _pinned(source):
+        times = [[_seconds(work, prefixes, namespace) for work in works.values()] for _ in range(rounds)]
+    for name, *taken in zip(works, *times, strict=True):
+        yield AttachFigure(name, min(taken), len(prefixes))
+
+
+def _seconds(work: Callable[[], object], prefixes: list[Prefix], namespace: Namespace) -> float:
+    """How long it takes to put a program on the routes, which is taken off again."""
+    start = time.perf_counter()
+    work()
+    taken = time.perf_counter() - start
+    detach(prefixes, Selection(), force=True, namespace=namespace)
+    return taken
+
+
+@contextmanager
+def _pinned(source: Object) -> Iterator[None]:
+    """Its program, where iproute2 finds it meanwhile."""
+    mount_bpffs()
+    with load_in_kernel(source) as loaded:
+        pin(loaded.programs[source.program().name], _PIN)
+    try:
+        yield
+    finally:
+        unpin(_PIN)
 
 
 def _may_open(count: int) -> bool:
