@@ -59,11 +59,16 @@ def command(before: Sequence[str], *arguments: object) -> subprocess.CompletedPr
     return subprocess.CompletedProcess(words, child.returncode, output, errors)
 
 
+# A user who may do nothing but read, as the interpreter may be where only root looks.
+NOBODY = (
+    *("--reuid", "65534", "--clear-groups"),
+    *("--inh-caps", "+dac_read_search", "--ambient-caps", "+dac_read_search"),
+)
 LACKING = {
     "CAP_SYS_ADMIN": (without("sys_admin"), "EPERM: this process lacks CAP_SYS_ADMIN (to make and enter network"),
     "CAP_NET_ADMIN": (without("net_admin"), "EPERM: this process lacks CAP_NET_ADMIN (to set what a network"),
     "CAP_NET_RAW": (without("net_raw"), "EPERM: this process lacks CAP_NET_RAW (to send and see packets)"),
-    "the right user": (["setpriv", "--reuid", "65534", "--clear-groups"], "Permission denied; run it as root"),
+    "the right user": (["setpriv", *NOBODY], "Permission denied; run it as root"),
     "the first user namespace": (["unshare", "--user", "--map-root-user"], "in a user namespace, where they do not"),
     "user namespace, mounts": (["unshare", "--user", "--map-root-user", "--mount"], "in a user namespace, where they"),
     "a /run to write to": (where("mount -t tmpfs -o ro none /run"), ": /run/netns: Read-only file system"),
