@@ -590,3 +590,16 @@ def test_a_command_that_waits_too_long_says_for_whom(ground):
         locked_ledger(identity, wait_seconds=0.1),
     ):
         pass
+
+
+def test_a_route_whose_gateway_is_lost_says_what_to_do_and_keeps_its_program(ground, read):
+    ground.ip("addr add 10.0.7.1/24 dev veth0")
+    ground.ip("route add 10.50.0.0/16 via 10.0.7.2")
+    ground.attach(read(PASS), PREFIX, "10.50.0.0/16")
+    ground.ip("route del 10.0.7.0/24")
+    before = ground.routes()
+    with pytest.raises(InputError, match=r"detach from 10\.50.*give it a way there, or delete it; 1 of 2 .*nothing is"):
+        ground.detach()
+    assert ground.routes() == before
+    ground.ip("route del 10.50.0.0/16")
+    assert sorted(one.what for one in ground.detach()) == ["detach", "gone"]

@@ -7,6 +7,7 @@ which of them is there.
 
 from __future__ import annotations
 
+import errno
 import gc
 import signal
 import socket
@@ -33,6 +34,9 @@ from routebpf.kernel.route_bulk import Alike, Shape, Shapes, add_routes, remove_
 from routebpf.kernel.route_identity import RouteKey, key_text, runs, tables_of
 
 Step = Callable[[str], None]
+_ADVICE = {
+    errno.ENETUNREACH: "; a route whose gateway cannot be reached takes no change: give it a way there, or delete it"
+}
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
@@ -259,5 +263,6 @@ def clean(operation: Operation) -> None:
 def _refused(refused: Mapping[RouteKey, Refusal], total: int, doing: str) -> Error:
     errors = [why.error(f"{doing} {key_text(key)}") for key, why in refused.items()]
     first = errors[0]
+    advice = _ADVICE.get(next(iter(refused.values())).errno, "")
     more = "" if total == 1 else f"; {len(errors)} of {total} routes were refused"
-    return type(first)(f"{first}{more}; nothing is changed", first.errno)  # type: ignore[attr-defined]
+    return type(first)(f"{first}{advice}{more}; nothing is changed", first.errno)  # type: ignore[attr-defined]
