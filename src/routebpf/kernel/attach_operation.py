@@ -11,10 +11,11 @@ import errno
 import gc
 import signal
 import socket
+import threading
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from routebpf.errors import Error, InputError
 from routebpf.kernel.attach_targets import Devices, Routes
@@ -200,12 +201,22 @@ def all_or_none(operation: Operation, puts: Sequence[Put]) -> Iterator[None]:
 
 @contextmanager
 def _unbroken() -> Iterator[None]:
-    """What tells the process to end comes to it afterwards."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+    """What tells the process to end comes to it afterwards. A mask would not do: the kernel then gives the signal to
+    another thread, and Python runs its handler in the main thread all the same, and in no other."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    came: list[int] = []
+    before: dict[int, Any] = {}
     try:
+        for one in _SIGNALS:
+            before[one] = signal.signal(one, lambda number, _: came.append(number))
         yield
     finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        for number in came[:1]:
+            signal.raise_signal(number)
 
 
 def _take_back(operation: Operation, puts: Sequence[Put]) -> None:
