@@ -37,6 +37,18 @@ def report(*arguments: object, **options: Any) -> Any:
     return json.loads(routebpf(*arguments, "--json", **options).stdout)
 
 
+def shown_on(master: int) -> bytes:
+    """What is left to read of a terminal whose other side is closed, which is closed too."""
+    shown = b""
+    try:
+        while more := os.read(master, 1 << 16):
+            shown += more
+    except OSError:  # the other side is closed
+        pass
+    os.close(master)
+    return shown
+
+
 def complaint(*arguments: object, code: int = 2, **options: Any) -> str:
     """The error output of a command that fails and says nothing else."""
     done = routebpf(*arguments, code=code, **options)

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from command_line import COMMAND, DROP_SMTP, MAIL, ROOT, WEB, routebpf
+from command_line import COMMAND, DROP_SMTP, MAIL, ROOT, WEB, routebpf, shown_on
 
 START = WEB.read_bytes()[:2000]
 
@@ -128,14 +128,7 @@ def on_terminal(*arguments: object, feed: float = 0) -> tuple[bytes, bytes]:
     time.sleep(feed)
     running.stdin.write(data[len(START) :])
     out, _ = running.communicate(timeout=30)
-    shown = b""
-    try:
-        while more := os.read(master, 1 << 16):
-            shown += more
-    except OSError:  # the other side is closed
-        pass
-    os.close(master)
-    return shown, out
+    return shown_on(master), out
 
 
 def test_a_progress_bar_is_shown_on_a_terminal_after_a_second_and_taken_away() -> None:

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-from command_line import COMMAND, DROP_SMTP, ROOT, complaint, map_of, program_file, report, routebpf
+from command_line import COMMAND, DROP_SMTP, ROOT, complaint, map_of, program_file, report, routebpf, shown_on
 from routebpf.cli.main import commands
 from routebpf.errors import RejectedError
 from routebpf.hosts.verification import KernelVerdict
@@ -56,13 +56,7 @@ def test_a_finding_keeps_to_the_terminal(tmp_path: Path, columns: int, width: in
     environment = {**os.environ, "TERM": "xterm", "COLUMNS": str(columns)}
     running = subprocess.Popen([COMMAND, "verify", str(file)], stdout=slave, stderr=subprocess.PIPE, env=environment)
     os.close(slave)
-    shown = b""
-    try:
-        while more := os.read(master, 1 << 16):
-            shown += more
-    except OSError:  # the other side is closed
-        pass
-    os.close(master)
+    shown = shown_on(master)
     running.communicate(timeout=30)
     why = shown.decode().partition("= why: ")[2].partition("= kernel: ")[0].rstrip()
     lines = [f"  = why: {line}" if number == 0 else line for number, line in enumerate(why.splitlines())]

@@ -18,8 +18,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from routebpf.errors import Error
 from routebpf.hosts.embedded import EmbeddedHost
 from routebpf.hosts.host import Sent
+from routebpf.hosts.kernel import KernelHost
 from routebpf.hosts.topology import parse_topology
 from routebpf.hosts.topology_apply import apply_topology
 
@@ -203,6 +205,17 @@ def embedded_twin(lines: str, devices: dict[str, int], *, folder: Path | None = 
     finally:
         os.chdir(where)
     return host
+
+
+def is_refused(kind: type[EmbeddedHost | KernelHost], lines: str, last: str) -> bool:
+    """Whether a host of that kind with the lines of a topology refuses one more."""
+    with kind() as host:
+        apply_topology(host, parse_topology(lines))
+        try:
+            apply_topology(host, parse_topology(last))
+        except Error:
+            return True
+        return False
 
 
 def sent_by(host: EmbeddedHost, packet: bytes, *, mark: int = 0) -> Outcome:

@@ -15,7 +15,8 @@ from routebpf.errors import InputError
 from routebpf.runtime.device import DEVICE_LOOPBACK
 
 _LOOPBACK = "lo"
-_REFUSALS = {"blackhole": "Invalid argument", "prohibit": "Permission denied", "unreachable": "Network is unreachable"}
+_REFUSALS4 = {"blackhole": "Invalid argument", "prohibit": "Permission denied", "unreachable": "Network is unreachable"}
+_REFUSALS6 = dict.fromkeys(RULE_ERRORS, "No route to host")
 _REACHED4 = frozenset({"unicast", "local"})
 
 
@@ -43,8 +44,10 @@ class Gateway:
     def around(self, table: int) -> Iterator[list[Route]]:
         """The routes of a table to the prefixes around it, the longest first."""
         routes = self.fib.tables.get(table)
-        for length in range(128 if self.fib.family == 6 else 32, -1, -1) if routes else ():
-            found = routes.get(self._network(length)) if routes else None
+        if not routes:
+            return
+        for length in range(128 if self.fib.family == 6 else 32, -1, -1):
+            found = routes.get(self._network(length))
             if found:
                 yield found
 
@@ -70,6 +73,20 @@ def device_of_gateway(gateway: Gateway, *, onlink: bool) -> str:
     if onlink and gateway.device is None:
         raise InputError(f"{gateway.where}: onlink without a device (Nexthop device required for onlink); say dev")
     return (_device6 if gateway.fib.family == 6 else _device4)(gateway, onlink=onlink)
+
+
+def _lookups(gateway: Gateway, input_device: str | None, refusals: Mapping[str, str]) -> Iterator[tuple[Rule, int]]:
+    """The rules that lead to a table, with that. Raises InputError at one that refuses, in the kernel's words."""
+    for rule in gateway.fib.rules:
+        if not gateway.meets(rule, input_device):
+            continue
+        if rule.action in RULE_ERRORS:
+            raise InputError(
+                f"{gateway}: is refused by the rule of priority {rule.priority} ({refusals[rule.action]});"
+                " add the route before the rule, or say onlink"
+            )
+        if rule.action == "lookup" and rule.table is not None:
+            yield rule, rule.table
 
 
 # IPv4
@@ -100,19 +117,11 @@ def _on_link4(gateway: Gateway, table: int, longer_than: int) -> tuple[Route, Ho
 
 
 def _by_rules4(gateway: Gateway) -> tuple[Route, Hop] | None:
-    for rule in gateway.fib.rules:
-        if not gateway.meets(rule, _LOOPBACK):
-            continue
-        if rule.action in RULE_ERRORS:
-            raise InputError(
-                f"{gateway}: is refused by the rule of priority {rule.priority} ({_REFUSALS[rule.action]});"
-                " add the route before the rule, or say onlink"
-            )
+    for rule, table in _lookups(gateway, _LOOPBACK, _REFUSALS4):
         shortest = 0 if rule.suppress_prefix_length is None else rule.suppress_prefix_length + 1
-        if rule.action == "lookup" and rule.table is not None:
-            found = _on_link4(gateway, rule.table, shortest)
-            if found:
-                return found
+        found = _on_link4(gateway, table, shortest)
+        if found:
+            return found
     return None
 
 
@@ -162,18 +171,10 @@ def _by_table6(gateway: Gateway) -> str | None:
 
 def _by_rules6(gateway: Gateway) -> str | None:
     """kernel: fib6_lookup(), which suppresses no route."""
-    for rule in gateway.fib.rules:
-        if not gateway.meets(rule, None):
-            continue
-        if rule.action in RULE_ERRORS:
-            raise InputError(
-                f"{gateway}: is refused by the rule of priority {rule.priority} (No route to host); add the route"
-                " before the rule, or say onlink"
-            )
-        if rule.action == "lookup" and rule.table is not None:
-            route = _first6(gateway, rule.table)
-            if route is not None:
-                return _on_link6(gateway, route)
+    for _, table in _lookups(gateway, None, _REFUSALS6):
+        route = _first6(gateway, table)
+        if route is not None:
+            return _on_link6(gateway, route)
     return None
 
 
